@@ -1,0 +1,38 @@
+# Container Conductor. `make help` lists the targets.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+KEY     ?=
+
+# musl where its target is installed, else the machine's own; static either way.
+HOST   := $(shell rustc -vV | sed -n 's/^host: //p')
+MUSL   := $(shell ls -d "$$(rustc --print sysroot)"/lib/rustlib/$$(uname -m)-unknown-linux-musl 2>/dev/null | xargs -r basename)
+TARGET ?= $(or $(MUSL),$(HOST))
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
+MAX_SIZE := 3145728
+
+.PHONY: help build install test check unit e2e attacks demo bench sign clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## build the static program, dist/coco
+	$(STATIC) --release
+	@mkdir -p dist
+	@cp "$(CARGO_TARGET_DIR)/$(TARGET)/release/coco" dist/coco.new
+	@! readelf -lW dist/coco.new | grep -q INTERP || { echo "dist/coco is not static" >&2; rm dist/coco.new; exit 1; }
+	@test "$$(stat -c %s dist/coco.new)" -le $(MAX_SIZE) || { echo "dist/coco has more than $(MAX_SIZE) bytes" >&2; rm dist/coco.new; exit 1; }
+	@mv dist/coco.new dist/coco
+	@echo "dist/coco: static, $$(stat -c %s dist/coco) bytes"
+
+install: build ## install dist/coco into PREFIX/bin
+	install -D -m 0755 dist/coco "$(DESTDIR)$(PREFIX)/bin/coco"
+
+sign: ## sign what changed in store/ (KEY=path of the secret key)
+	@test -n "$(KEY)" || { echo "usage: make sign KEY=path" >&2; exit 2; }
+	scripts/sign.sh "$(KEY)"
+
+clean: ## remove what was built
+	rm -rf dist "$(CARGO_TARGET_DIR)"

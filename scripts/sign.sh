@@ -1,0 +1,47 @@
+#!/bin/sh
+# Signs what changed in store/: raises the revision of a changed file, makes the index anew when
+# anything in it changed, and leaves everything else untouched. Run by `make sign KEY=...`.
+set -eu
+
+key=${1:?usage: scripts/sign.sh KEY}
+store=$(dirname "$0")/../store
+expires_in=${COCO_INDEX_DAYS:-365}
+
+# The revision in a signature's trusted comment; 0 when there is no signature.
+revision() {
+    sed -n 's/^trusted comment: .*revision=\([0-9][0-9]*\)$/\1/p' "$1.minisig" 2>/dev/null | grep . || echo 0
+}
+
+is_signed() {
+    [ -f "$1.minisig" ] && minisign -Vqm "$1" -p "$store/coco.pub" -x "$1.minisig" >/dev/null 2>&1
+}
+
+# sign FILE COMMENT: minisign prehashes by default; -W because the key has no password.
+sign() {
+    next=$(($(revision "$1") + 1))
+    minisign -S -s "$key" -m "$1" -x "$1.minisig" -c "signature of the coco store" -t "$2 revision=$next" </dev/null >/dev/null
+    echo "signed $(basename "$1"), revision $next"
+}
+
+for file in "$store"/*.json; do
+    name=$(basename "$file" .json)
+    [ "$name" != index ] || continue
+    is_signed "$file" || sign "$file" "coco-config name=$name"
+done
+is_signed "$store/Containerfile" || sign "$store/Containerfile" coco-containerfile
+
+# What the index says of the tools, sorted by name.
+tools=$(for file in "$store"/*.json; do
+    name=$(basename "$file" .json)
+    [ "$name" != index ] || continue
+    jq --arg name "$name" --argjson revision "$(revision "$file")" \
+        '{($name): {revision: $revision, tool: .tool, description: .description}}' "$file"
+done | jq -s -S add)
+old=$(jq -S .tools "$store/index.json" 2>/dev/null || true)
+if [ "$tools" != "$old" ] || ! is_signed "$store/index.json"; then
+    next=$(($(revision "$store/index.json") + 1))
+    expires=$(date -u -d "+$expires_in days" +%F)
+    printf '%s' "$tools" | jq --argjson revision "$next" --arg expires "$expires" \
+        '{revision: $revision, expires: $expires, tools: .}' > "$store/index.json"
+    sign "$store/index.json" coco-index
+fi

@@ -1,0 +1,182 @@
+//! What was typed after the name, by the table in `applet`. Pure; bytes stay bytes.
+
+use std::ffi::OsString;
+
+use lexopt::Arg;
+
+use crate::applet::{COMMANDS, CommandRow, Operands, Switch, SwitchRow, command_row};
+use crate::error::Error;
+use crate::names::nearest;
+use crate::term;
+
+/// What was typed after `coco`.
+#[derive(Debug)]
+pub enum Typed {
+    /// Nothing: help, with exit code 1.
+    Nothing,
+    /// `--help`
+    Help,
+    /// `--version`
+    Version,
+    /// `COMMAND --help`
+    CommandHelp(&'static CommandRow),
+    /// A command.
+    Command(Line),
+}
+
+/// A command with its switches and operands.
+#[derive(Debug)]
+pub struct Line {
+    /// The command's row.
+    pub row: &'static CommandRow,
+    /// The switches that were given.
+    pub switches: Vec<Switch>,
+    /// The operands. For `run`, the tool and its own arguments.
+    pub operands: Vec<OsString>,
+}
+
+impl Line {
+    /// Whether a switch was given.
+    pub fn has(&self, switch: Switch) -> bool {
+        self.switches.contains(&switch)
+    }
+}
+
+/// Parses the arguments after `argv[0]`.
+///
+/// # Errors
+/// [`Error::Usage`] that says what would have been right.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, Error> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let row = match next(&mut parser)? {
+        None => return Ok(Typed::Nothing),
+        Some(Arg::Long("help") | Arg::Short('h')) => return Ok(Typed::Help),
+        Some(Arg::Long("version") | Arg::Short('V')) => return Ok(Typed::Version),
+        Some(Arg::Value(name)) => row(&name)?,
+        Some(other) => return Err(unknown_option(&other, &[], "help")),
+    };
+    let mut line = Line { row, switches: Vec::new(), operands: Vec::new() };
+    while let Some(argument) = next(&mut parser)? {
+        match argument {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Typed::CommandHelp(row)),
+            Arg::Value(value) => {
+                line.operands.push(value);
+                if row.operands == Operands::ToolAndArguments {
+                    let rest = parser.raw_args().map_err(|error| Error::usage(error.to_string(), "coco help run"))?;
+                    line.operands.extend(rest);
+                }
+            }
+            option => match row.switches.iter().find(|known| is(known, &option)) {
+                Some(known) => line.switches.push(known.switch),
+                None => return Err(unknown_option(&option, row.switches, row.name)),
+            },
+        }
+    }
+    count(line).map(Typed::Command)
+}
+
+fn next(parser: &mut lexopt::Parser) -> Result<Option<Arg<'_>>, Error> {
+    parser.next().map_err(|error| Error::usage(error.to_string(), "coco's own options take no values"))
+}
+
+fn row(name: &OsString) -> Result<&'static CommandRow, Error> {
+    let typed = term::os(name);
+    name.to_str().and_then(command_row).ok_or_else(|| {
+        let hint = match nearest(&typed, COMMANDS.iter().map(|row| row.name)) {
+            Some(near) => format!("did you mean coco {near}?"),
+            None => "coco help lists the commands; a tool runs by its own name, or with coco run TOOL".to_owned(),
+        };
+        Error::usage(format!("{typed} is no command of coco"), hint)
+    })
+}
+
+fn is(known: &SwitchRow, option: &Arg<'_>) -> bool {
+    match option {
+        Arg::Long(long) => known.long == *long,
+        Arg::Short(short) => known.short == Some(*short),
+        Arg::Value(_) => false,
+    }
+}
+
+fn unknown_option(option: &Arg<'_>, known: &[SwitchRow], name: &str) -> Error {
+    let (typed, bare) = match option {
+        Arg::Long(long) => (format!("--{long}"), (*long).to_owned()),
+        Arg::Short(short) => (format!("-{short}"), String::new()),
+        Arg::Value(value) => (term::os(value), String::new()),
+    };
+    let hint = match nearest(&bare, known.iter().map(|row| row.long)) {
+        Some(near) => format!("did you mean --{near}?"),
+        None => format!("coco help {name} lists the options"),
+    };
+    Error::usage(format!("{} is no option here", term::printable(&typed)), hint)
+}
+
+fn count(line: Line) -> Result<Line, Error> {
+    let given = line.operands.len();
+    let fits = match line.row.operands {
+        Operands::None => given == 0,
+        Operands::Optional => given <= 1,
+        Operands::One => given == 1,
+        Operands::Any => true,
+        Operands::Some | Operands::ToolAndArguments => given >= 1,
+    };
+    if fits {
+        return Ok(line);
+    }
+    let what = if given == 0 { "is missing an operand" } else { "has too many operands" };
+    Err(Error::usage(
+        format!("coco {} {what}", line.row.name),
+        format!("usage: coco {} {}", line.row.name, line.row.usage),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::applet::Command;
+
+    fn typed(words: &[&str]) -> Result<Typed, Error> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    fn line(words: &[&str]) -> Line {
+        match typed(words) {
+            Ok(Typed::Command(line)) => line,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_follows_the_tool_is_the_tools() {
+        let line = line(&["run", "--dry-run", "eslint", "--dry-run", "-v", "/:/host", "--", "--privileged", "-h"]);
+        assert_eq!(line.row.command, Command::Run);
+        assert_eq!(line.switches, [Switch::DryRun]);
+        assert_eq!(line.operands, ["eslint", "--dry-run", "-v", "/:/host", "--", "--privileged", "-h"]);
+    }
+
+    #[test]
+    fn mistakes_get_a_hint() {
+        for (words, hint) in [
+            (&["lst"][..], "did you mean coco list?"),
+            (&["list", "--jsn"], "did you mean --json?"),
+            (&["show"], "usage: coco show NAME"),
+            (&["list", "x"], "usage: coco list "),
+            (&["--x"], "coco help help lists the options"),
+            (&["list", "--json=x"], "coco's own options take no values"),
+        ] {
+            let error = typed(words).unwrap_err();
+            assert_eq!(error.hint(), hint, "{words:?}");
+            assert_eq!(error.exit_code(), 125);
+        }
+    }
+
+    #[test]
+    fn help_is_everywhere() {
+        assert!(matches!(typed(&[]), Ok(Typed::Nothing)));
+        assert!(matches!(typed(&["--help"]), Ok(Typed::Help)));
+        assert!(matches!(typed(&["-V"]), Ok(Typed::Version)));
+        for row in COMMANDS {
+            assert!(matches!(typed(&[row.name, "--help"]), Ok(Typed::CommandHelp(_))));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! coco's own commands, one file each where there is more than a few lines to it.
+
+use std::ffi::OsString;
+
+use crate::applet::{Command, Switch, command_row};
+use crate::args::{self, Line, Typed};
+use crate::error::Error;
+use crate::facts::{self, Facts, World};
+use crate::image::{self, Cache};
+use crate::names::ToolName;
+use crate::{explain, help, plan, policy, prepare, run_tool, term, tool_name, tools};
+
+mod get;
+mod links;
+mod list;
+mod prune;
+mod review;
+
+/// Runs what was typed after `coco`.
+pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
+    let line = match args::parse(arguments)? {
+        Typed::Nothing => {
+            term::out(&help::overview());
+            return Ok(1);
+        }
+        Typed::Help => return print(&help::overview()),
+        Typed::Version => return print(&help::version()),
+        Typed::CommandHelp(row) => return print(&help::command(row)),
+        Typed::Command(line) => line,
+    };
+    match line.row.command {
+        Command::Run => run(world, &line),
+        Command::List => list::list(world, &line),
+        Command::Get => get::get(world, &line),
+        Command::Up => links::up(world, &line),
+        Command::Down => links::down(world, &line),
+        Command::Show => show(world, &first_name(&line)?, &[]),
+        Command::Lint => review::lint(world, &line),
+        Command::Verify => review::verify(world, &line),
+        Command::Search => list::search(world, &line),
+        Command::Allow => review::allow(world, &first_name(&line)?, line.has(Switch::Revoke)),
+        Command::Upgrade => upgrade(world, &line),
+        Command::Prune => prune::prune(world, &line),
+        Command::Rebuild => rebuild(world),
+        Command::Help => help(&line),
+    }
+}
+
+fn print(text: &str) -> Result<u8, Error> {
+    term::out(text);
+    Ok(0)
+}
+
+fn first_name(line: &Line) -> Result<ToolName, Error> {
+    line.operands
+        .first()
+        .map_or_else(|| Err(Error::usage("a tool's name is missing", "coco list shows them")), |name| tool_name(name))
+}
+
+fn help(line: &Line) -> Result<u8, Error> {
+    if line.has(Switch::Names) {
+        return print(&help::names());
+    }
+    let Some(name) = line.operands.first() else { return print(&help::overview()) };
+    match name.to_str().and_then(command_row) {
+        Some(row) => print(&help::command(row)),
+        None => Err(Error::usage(format!("{} is no command of coco", term::os(name)), "coco help lists the commands")),
+    }
+}
+
+fn run(world: &World, line: &Line) -> Result<u8, Error> {
+    let name = first_name(line)?;
+    let arguments = line.operands.get(1..).unwrap_or_default();
+    if line.has(Switch::DryRun) {
+        return show_plans(world, &name, arguments);
+    }
+    run_tool(world, &name, arguments)
+}
+
+/// The policy in words, then the engine's commands.
+fn show(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<u8, Error> {
+    let tool = tools::load(world, name)?;
+    let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
+    let policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
+    let version = facts::find_engine(world).ok().and_then(|engine| {
+        let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool)).ok()??;
+        prepare::installed(world, &policy, &engine, &image).map(|record| record.version)
+    });
+    if let Some(text) = &tool.file.description {
+        term::out(&format!("{text}\n\n"));
+    }
+    term::out(&explain::policy(&policy, version.as_deref()));
+    term::out(&format!("  file         {}\n\n", term::path(&tool.path)));
+    show_plans(world, name, arguments)
+}
+
+/// The engine's commands of both phases, exactly as they would be given now.
+fn show_plans(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<u8, Error> {
+    let tool = tools::load(world, name)?;
+    let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
+    let policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
+    let engine = facts::find_engine(world)?;
+    let stage = image::Stage::of(&policy.installation.tool);
+    let known = image::known(world, &engine, stage)?;
+    let image = known.clone().unwrap_or_else(|| {
+        format!("localhost/coco:{}", if stage == image::Stage::Base { "latest" } else { stage.name() })
+    });
+    let record = known.and_then(|image| prepare::installed(world, &policy, &engine, &image));
+    if !policy.installation.runtimes.is_empty() {
+        let plan = plan::install_runtimes(&policy, world, &facts, &engine, &image);
+        term::out(&format!(
+            "{}\n",
+            explain::plan("install phase, runtimes: once, with network, nothing of yours", &plan)
+        ));
+    }
+    if policy.installation.tool.is_system() {
+        term::out("# install phase: none, the image has it\n\n");
+    } else {
+        let data = record.as_ref().and_then(|record| record.data.clone()).unwrap_or_else(|| "data-NEW".to_owned());
+        let plan = plan::install_tool(
+            &policy,
+            world,
+            &facts,
+            &engine,
+            &image,
+            &data,
+            &crate::install::Record::default(),
+            None,
+        );
+        let title = if record.is_some() {
+            "install phase: done; it was"
+        } else {
+            "install phase: once, with network, nothing of yours"
+        };
+        term::out(&format!("{}\n", explain::plan(title, &plan)));
+    }
+    let record = record.unwrap_or_else(|| explain::placeholder_record(&policy));
+    let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
+    print(&explain::plan("run phase", &plan))
+}
+
+fn upgrade(world: &World, line: &Line) -> Result<u8, Error> {
+    let engine = facts::find_engine(world)?;
+    let mut failed = 0;
+    for name in tools::named_or_all(world, &line.operands)? {
+        let outcome = tools::load(world, &name).and_then(|tool| {
+            let facts = Facts::gather(world, &tool.file, tools::consent(world, &name))?;
+            let policy = policy::decide(&name, &tool.file, world, &facts, &tool.digest)?;
+            prepare::upgrade(world, &facts, &policy, &engine, &tool.digest)
+        });
+        match outcome {
+            Ok(record) => term::out(&format!("{name} {}\n", record.version)),
+            Err(error) => {
+                error.report();
+                failed += 1;
+            }
+        }
+    }
+    reported(failed)
+}
+
+fn rebuild(world: &World) -> Result<u8, Error> {
+    if world.variable("COCO_IMAGE").is_some() {
+        return Err(Error::usage("COCO_IMAGE is set, and that image is not coco's to build", "unset COCO_IMAGE"));
+    }
+    let engine = facts::find_engine(world)?;
+    let mut stages = image::built(world, &engine);
+    if stages.is_empty() {
+        stages.push(image::Stage::Base);
+    }
+    // The later stages stand on layers that the first one made just now.
+    for (position, stage) in stages.into_iter().enumerate() {
+        let cache = if position == 0 { Cache::Ignore } else { Cache::Use };
+        let id = image::build(world, &engine, stage, cache)?;
+        term::out(&format!("{} {id}\n", stage.name()));
+    }
+    Ok(0)
+}
+
+/// The end of a command whose parts each reported their own failure.
+fn reported(failed: usize) -> Result<u8, Error> {
+    if failed == 0 { Ok(0) } else { Err(Error::Reported { count: failed }) }
+}

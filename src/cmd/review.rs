@@ -1,0 +1,150 @@
+//! `coco lint`, `coco verify` and `coco allow`: what a coco file says, and who said it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{print, reported};
+use crate::applet::Switch;
+use crate::args::Line;
+use crate::config::{self, Access, CocoFile, MAX_FILE, MountSource, Network};
+use crate::error::Error;
+use crate::facts::World;
+use crate::install::read_limited;
+use crate::names::ToolName;
+use crate::tools::{self, Origin};
+use crate::{policy, term};
+
+/// Checks coco files.
+pub fn lint(world: &World, line: &Line) -> Result<u8, Error> {
+    let paths: Vec<PathBuf> = if line.operands.is_empty() {
+        tools::list(world)?.iter().map(|name| tools::path(world, name)).collect()
+    } else {
+        line.operands.iter().map(|operand| operand_path(world, operand)).collect()
+    };
+    let mut failed = 0;
+    for path in paths {
+        match lint_file(&path) {
+            Ok(warnings) => {
+                term::out(&format!("ok: {}\n", term::path(&path)));
+                for warning in warnings {
+                    term::note("warning", &format!("{}: {warning}", term::path(&path)));
+                }
+            }
+            Err(error) => {
+                error.report();
+                failed += 1;
+            }
+        }
+    }
+    reported(failed)
+}
+
+/// A configured tool's file by its name, or a path.
+fn operand_path(world: &World, operand: &OsStr) -> PathBuf {
+    match operand.to_str().map(ToolName::new) {
+        Some(Ok(name)) if tools::path(world, &name).exists() => tools::path(world, &name),
+        _ => PathBuf::from(operand),
+    }
+}
+
+fn lint_file(path: &Path) -> Result<Vec<String>, Error> {
+    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let bytes =
+        read_limited(path, MAX_FILE).and_then(|bytes| bytes.ok_or_else(missing)).map_err(Error::io("read", path))?;
+    let file = config::parse(&bytes).map_err(|error| Error::Config { file: path.to_owned(), error })?;
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
+    let mut warnings = warnings(&file);
+    if let Err(message) = ToolName::new(name) {
+        warnings.push(format!("the file's name is the tool's name: {message}"));
+    }
+    Ok(warnings)
+}
+
+/// What a careful author would want to know.
+fn warnings(file: &CocoFile) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for name in file.env_passthrough.iter().filter(|name| name.looks_secret()) {
+        warnings.push(format!(
+            "/env_passthrough: {name} looks like a secret or an agent; the tool and all it runs can read it"
+        ));
+    }
+    for (name, value) in &file.env {
+        if name.looks_secret() && !value.is_empty() {
+            warnings.push(format!(
+                "/env/{name}: a secret in a coco file is readable by who reads the file; use env_passthrough"
+            ));
+        }
+    }
+    for mount in &file.mounts {
+        if mount.access == Access::ReadWrite && matches!(mount.src, MountSource::Home(_) | MountSource::Absolute(_)) {
+            warnings.push(
+                "/mounts: a writable mount outside the project; make it \"ro\" if the tool only reads there".to_owned(),
+            );
+        }
+    }
+    if matches!(file.network, Network::EngineDefault | Network::EngineNetwork(_)) {
+        warnings
+            .push("/network: the engine's network reaches private addresses too; allowed_hosts is narrower".to_owned());
+    }
+    for need in policy::needs_consent(file) {
+        warnings.push(format!("{need} needs coco allow before it runs"));
+    }
+    if file.description.is_none() {
+        warnings.push("/description is missing; coco list and search show it".to_owned());
+    }
+    warnings
+}
+
+/// Checks installed coco files against their signatures.
+pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
+    let mut rows = Vec::new();
+    let mut modified = 0;
+    for name in tools::named_or_all(world, &line.operands)? {
+        let tool = tools::load(world, &name);
+        let (state, reason) = match &tool {
+            // What no longer parses is checked by its bytes all the same, below.
+            Err(error) => ("MODIFIED".to_owned(), error.to_string()),
+            Ok(tool) => match tools::origin(world, tool)? {
+                Origin::Store(revision) => ("store".to_owned(), format!("revision {revision}")),
+                Origin::Local => ("local".to_owned(), "no signature".to_owned()),
+                Origin::Modified(reason) => ("MODIFIED".to_owned(), reason),
+            },
+        };
+        if state == "MODIFIED" {
+            modified += 1;
+        }
+        rows.push((name, state, reason));
+    }
+    if line.has(Switch::Json) {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|(name, state, reason)| json!({"name": name.as_str(), "state": state, "reason": reason}))
+            .collect();
+        term::out(&format!("{:#}\n", Value::Array(rows)));
+    } else {
+        let rows: Vec<Vec<String>> =
+            rows.into_iter().map(|(name, state, reason)| vec![name.to_string(), state, reason]).collect();
+        term::out(&term::table(&rows));
+    }
+    reported(modified)
+}
+
+/// Shows what a coco file asks for and records that the user agrees, or takes that back.
+pub fn allow(world: &World, name: &ToolName, revoke: bool) -> Result<u8, Error> {
+    if revoke {
+        let was = tools::revoke(world, name)?;
+        return print(if was { "taken back\n" } else { "there was no agreement\n" });
+    }
+    let tool = tools::load(world, name)?;
+    let needs = policy::needs_consent(&tool.file);
+    if needs.is_empty() {
+        return print(&format!("{name} asks for nothing that needs agreement\n"));
+    }
+    for need in &needs {
+        term::out(&format!("{name} may now have {need}\n"));
+    }
+    tools::agree(world, &tool)?;
+    print(&format!("this holds until {} changes; coco allow --revoke {name} takes it back\n", term::path(&tool.path)))
+}

@@ -1,0 +1,595 @@
+//! Coco files: bytes to a checked [`CocoFile`], and back to JSON.
+//!
+//! Parse, don't validate: what this module hands out can't hold a name or path that a later stage
+//! would have to check again. Every error cites a JSON pointer and says what to write instead.
+//! Shared with `build.rs`, so it uses only `names` and `json`; no I/O.
+
+use crate::json::{self, JsonError, Value, escape};
+use crate::names::{
+    AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolSpec, nearest,
+};
+
+/// The largest coco file, in bytes.
+pub const MAX_FILE: usize = 64 * 1024;
+
+/// One tool's permissions, as its coco file states them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CocoFile {
+    /// What mise installs.
+    pub tool: ToolSpec,
+    /// The program to run; the tool's name when left out.
+    pub command: Option<ProgramName>,
+    /// Host paths that the tool may see.
+    pub mounts: Vec<Mount>,
+    /// Variables that are set for the tool.
+    pub env: Vec<(EnvName, String)>,
+    /// Variables of the caller that reach the tool.
+    pub env_passthrough: Vec<EnvName>,
+    /// Debian packages for the install phase.
+    pub apt: Vec<AptName>,
+    /// More tools that mise installs first.
+    pub mise: Vec<ToolSpec>,
+    /// Where the tool starts.
+    pub workdir: Workdir,
+    /// What the tool may reach.
+    pub network: Network,
+    /// Whether runtimes are shared with other tools.
+    pub isolation: Isolation,
+    /// Ports published on the host.
+    pub ports: Vec<PublishedPort>,
+    /// The X11 display.
+    pub x11: X11,
+    /// More engine arguments, verbatim.
+    pub podman_args: Vec<String>,
+    /// Whether the tool may write its own installation.
+    pub data: Access,
+    /// What stays read-only inside writable mounts.
+    pub protect: Protect,
+    /// Resource limits.
+    pub limits: Limits,
+    /// One line for people.
+    pub description: Option<String>,
+    /// The tool's own site.
+    pub homepage: Option<String>,
+    /// The JSON schema that an editor uses.
+    pub schema: Option<String>,
+}
+
+/// Reading or writing. The closed variant stands first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// May be read.
+    #[default]
+    ReadOnly,
+    /// May be read and written.
+    ReadWrite,
+}
+
+/// A bind mount as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The host's side.
+    pub src: MountSource,
+    /// The sandbox's side; `None` is the same path as on the host.
+    pub dst: Option<GuestPath>,
+    /// Reading or writing.
+    pub access: Access,
+    /// SELinux relabelling.
+    pub relabel: Relabel,
+}
+
+/// The host's side of a mount, before the world is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSource {
+    /// `.`: the directory in which the tool was started.
+    CurrentDirectory,
+    /// `@project`: the nearest ancestor that holds `.git`, else the current directory.
+    Project,
+    /// `~` or `~/x`; the part after `~/`, `None` for home itself.
+    Home(Option<RelativePath>),
+    /// An absolute path.
+    Absolute(String),
+}
+
+/// SELinux labels of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Relabel {
+    /// Labels stay as they are.
+    #[default]
+    Keep,
+    /// `z`: one label for every container.
+    Shared,
+    /// `Z`: a label for this container alone.
+    Private,
+}
+
+/// Where the tool starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Workdir {
+    /// `/workspace`, or the matching place when the project is mounted elsewhere.
+    #[default]
+    Default,
+    /// `.`: the same path as on the host.
+    CurrentDirectory,
+    /// A path inside.
+    Guest(GuestPath),
+}
+
+/// What the tool may reach. The closed variant stands first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Network {
+    /// Nothing.
+    #[default]
+    None,
+    /// These hosts.
+    AllowedHosts(Vec<HostPattern>),
+    /// Any public host by name, never private addresses.
+    Public,
+    /// The engine's own network, private addresses included.
+    EngineDefault,
+    /// A network that the user made with the engine.
+    EngineNetwork(NetworkName),
+    /// The host's network.
+    DangerousHost,
+}
+
+/// Whether runtimes (node, python) that mise installs are shared with other tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// One runtimes directory for all tools, written only while a runtime is installed.
+    #[default]
+    SharedRuntimes,
+    /// A runtimes directory of the tool's own.
+    OwnRuntimes,
+}
+
+/// The X11 display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum X11 {
+    /// Not there.
+    #[default]
+    Absent,
+    /// The caller's display, with all that X11 lets a client do.
+    DangerousDisplay,
+}
+
+/// What stays read-only inside writable mounts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Protect {
+    /// Nothing was said: coco's own list.
+    #[default]
+    Default,
+    /// `true`: coco's own list, asked for by name.
+    List,
+    /// These paths as well as coco's own list.
+    Paths(Vec<RelativePath>),
+    /// `false`: nothing is protected.
+    DangerousNothing,
+}
+
+/// Resource limits; `None` is the default of DESIGN section 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// CPUs, in thousandths.
+    pub milli_cpus: Option<u32>,
+}
+
+/// Every key of a coco file, in the order in which it is printed.
+pub const KEYS: &[&str] = &[
+    "$schema",
+    "tool",
+    "command",
+    "description",
+    "homepage",
+    "mounts",
+    "workdir",
+    "env",
+    "env_passthrough",
+    "dependencies",
+    "network",
+    "allowed_hosts",
+    "ports",
+    "isolated",
+    "data",
+    "protect",
+    "limits",
+    "x11",
+    "podman_args",
+];
+
+type Parsed<T> = Result<T, JsonError>;
+
+/// Parses and checks a coco file.
+///
+/// # Errors
+/// The first thing that is wrong, with its JSON pointer and what to write instead.
+pub fn parse(bytes: &[u8]) -> Parsed<CocoFile> {
+    let root = json::parse(bytes, MAX_FILE)?;
+    let members = object(&root, "")?;
+    known_keys(members, "", KEYS)?;
+    let at = |key: &str| root.member(key).map(|value| (value, format!("/{}", escape(key))));
+    let tool = match at("tool") {
+        Some((value, place)) => checked(value, &place, ToolSpec::new, "write for example \"npm:eslint\"")?,
+        None => {
+            return Err(JsonError::new("", "the key \"tool\" is missing", "add for example \"tool\": \"npm:eslint\""));
+        }
+    };
+    let (apt, mise) =
+        at("dependencies").map_or(Ok((Vec::new(), Vec::new())), |(value, place)| dependencies(value, &place))?;
+    Ok(CocoFile {
+        tool,
+        command: at("command")
+            .map(|(value, place)| checked(value, &place, ProgramName::new, "write the program's name alone"))
+            .transpose()?,
+        mounts: at("mounts").map_or(Ok(Vec::new()), |(value, place)| each(value, &place, mount))?,
+        env: at("env").map_or(Ok(Vec::new()), |(value, place)| environment(value, &place))?,
+        env_passthrough: at("env_passthrough")
+            .map_or(Ok(Vec::new()), |(value, place)| each(value, &place, passthrough))?,
+        apt,
+        mise,
+        workdir: at("workdir").map_or(Ok(Workdir::Default), |(value, place)| workdir(value, &place))?,
+        network: network(&root)?,
+        isolation: match at("isolated").map_or(Ok(false), |(value, place)| boolean(value, &place))? {
+            false => Isolation::SharedRuntimes,
+            true => Isolation::OwnRuntimes,
+        },
+        ports: at("ports").map_or(Ok(Vec::new()), |(value, place)| {
+            each(value, &place, |item, place| checked(item, place, PublishedPort::new, "write for example \"8080:80\""))
+        })?,
+        x11: match at("x11").map_or(Ok(false), |(value, place)| boolean(value, &place))? {
+            false => X11::Absent,
+            true => X11::DangerousDisplay,
+        },
+        podman_args: at("podman_args").map_or(Ok(Vec::new()), |(value, place)| each(value, &place, engine_argument))?,
+        data: at("data").map_or(Ok(Access::ReadOnly), |(value, place)| data(value, &place))?,
+        protect: at("protect").map_or(Ok(Protect::Default), |(value, place)| protect(value, &place))?,
+        limits: at("limits").map_or(Ok(Limits::default()), |(value, place)| limits(value, &place))?,
+        description: at("description").map(|(value, place)| line(value, &place, 200)).transpose()?,
+        homepage: at("homepage").map(|(value, place)| homepage(value, &place)).transpose()?,
+        schema: at("$schema").map(|(value, place)| line(value, &place, 1024)).transpose()?,
+    })
+}
+
+/// Why a coco file can't stand in a store, if it can't: fetching a file is no consent to engine
+/// arguments or to the host's network.
+pub fn unfit_for_store(file: &CocoFile) -> Option<JsonError> {
+    if !file.podman_args.is_empty() {
+        return Some(JsonError::new(
+            "/podman_args",
+            "a store's file may not have engine arguments",
+            "use another key, or leave it out",
+        ));
+    }
+    if file.network == Network::DangerousHost {
+        return Some(JsonError::new(
+            "/network",
+            "a store's file may not have the host's network",
+            "write \"allowed_hosts\" or \"public\"",
+        ));
+    }
+    None
+}
+
+// --- the keys, in the order of the table ---
+
+fn mount(value: &Value, place: &str) -> Parsed<Mount> {
+    let members = object(value, place)?;
+    known_keys(members, place, &["src", "dst", "opts"])?;
+    let src = match value.member("src") {
+        Some(src) => checked(
+            src,
+            &format!("{place}/src"),
+            mount_source,
+            "write \".\", \"@project\", \"~/x\" or an absolute path",
+        )?,
+        None => return Err(JsonError::new(place, "the key \"src\" is missing", "add \"src\": \".\"")),
+    };
+    let dst = value
+        .member("dst")
+        .map(|dst| checked(dst, &format!("{place}/dst"), GuestPath::new, "write for example \"/workspace\""))
+        .transpose()?;
+    let (access, relabel) = match value.member("opts") {
+        Some(opts) => checked(
+            opts,
+            &format!("{place}/opts"),
+            mount_options,
+            "write \"ro\" or \"rw\", and with SELinux \"z\" or \"Z\"",
+        )?,
+        None => (Access::ReadOnly, Relabel::Keep),
+    };
+    Ok(Mount { src, dst, access, relabel })
+}
+
+fn mount_source(text: &str) -> Result<MountSource, String> {
+    if text.is_empty() || text.contains('\0') || text.len() > 4096 {
+        return Err(format!("{text:?} is no path"));
+    }
+    match text {
+        "." => Ok(MountSource::CurrentDirectory),
+        "@project" => Ok(MountSource::Project),
+        "~" | "~/" => Ok(MountSource::Home(None)),
+        _ => match text.strip_prefix("~/") {
+            Some(rest) => Ok(MountSource::Home(Some(RelativePath::new(rest)?))),
+            None if text.starts_with('/') => Ok(MountSource::Absolute(text.to_owned())),
+            None => Err(format!("{text:?} is neither \".\", \"@project\", \"~/...\" nor absolute")),
+        },
+    }
+}
+
+fn mount_options(text: &str) -> Result<(Access, Relabel), String> {
+    let mut access = None;
+    let mut relabel = None;
+    for option in text.split(',') {
+        let twice = match option {
+            "ro" => access.replace(Access::ReadOnly).is_some(),
+            "rw" => access.replace(Access::ReadWrite).is_some(),
+            "z" => relabel.replace(Relabel::Shared).is_some(),
+            "Z" => relabel.replace(Relabel::Private).is_some(),
+            _ => return Err(format!("{option:?} is none of ro, rw, z, Z")),
+        };
+        if twice {
+            return Err(format!("{text:?} says the same thing twice"));
+        }
+    }
+    Ok((access.unwrap_or_default(), relabel.unwrap_or_default()))
+}
+
+fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {
+    let mut variables = Vec::new();
+    for (key, member) in object(value, place)? {
+        let place = format!("{place}/{}", escape(key));
+        let name =
+            EnvName::new(key).map_err(|message| JsonError::new(&place, message, "write for example \"NO_COLOR\""))?;
+        if !name.may_be_set() {
+            return Err(JsonError::new(
+                &place,
+                format!("{name} is not for a coco file to set"),
+                "leave it out; coco sets it",
+            ));
+        }
+        let text = text(member, &place)?;
+        if text.contains('\0') {
+            return Err(JsonError::new(&place, "the value has a NUL in it", "take it out"));
+        }
+        variables.push((name, text.to_owned()));
+    }
+    Ok(variables)
+}
+
+fn passthrough(value: &Value, place: &str) -> Parsed<EnvName> {
+    let name = checked(value, place, EnvName::new, "write the variable's whole name")?;
+    if !name.may_pass_through() {
+        return Err(JsonError::new(
+            place,
+            format!("{name} makes programs load or run something, so the caller's value may not reach the tool"),
+            "set a fixed value under \"env\", or leave it out",
+        ));
+    }
+    Ok(name)
+}
+
+fn dependencies(value: &Value, place: &str) -> Parsed<(Vec<AptName>, Vec<ToolSpec>)> {
+    known_keys(object(value, place)?, place, &["apt", "mise"])?;
+    let apt = value.member("apt").map_or(Ok(Vec::new()), |list| {
+        each(list, &format!("{place}/apt"), |item, place| {
+            checked(item, place, AptName::new, "write for example \"libpq-dev\"")
+        })
+    })?;
+    let mise = value.member("mise").map_or(Ok(Vec::new()), |list| {
+        each(list, &format!("{place}/mise"), |item, place| {
+            checked(item, place, ToolSpec::new, "write for example \"node@22\"")
+        })
+    })?;
+    Ok((apt, mise))
+}
+
+fn workdir(value: &Value, place: &str) -> Parsed<Workdir> {
+    match text(value, place)? {
+        "." => Ok(Workdir::CurrentDirectory),
+        _ => Ok(Workdir::Guest(checked(value, place, GuestPath::new, "write \".\" or an absolute path")?)),
+    }
+}
+
+fn network(root: &Value) -> Parsed<Network> {
+    let mode = root.member("network").map(|value| text(value, "/network")).transpose()?;
+    let hosts = root
+        .member("allowed_hosts")
+        .map(|value| {
+            each(value, "/allowed_hosts", |item, place| {
+                checked(item, place, HostPattern::new, "write for example \"api.example.com\"")
+            })
+        })
+        .transpose()?;
+    match (mode, hosts) {
+        (None, None) | (Some("none"), None) => Ok(Network::None),
+        (None, Some(hosts)) if hosts.is_empty() => Ok(Network::None),
+        (None, Some(hosts)) => Ok(Network::AllowedHosts(hosts)),
+        (Some(mode), Some(_)) => Err(JsonError::new(
+            "/allowed_hosts",
+            format!("\"allowed_hosts\" stands together with \"network\": {mode:?}"),
+            "keep one of the two: allowed_hosts alone opens the network for those hosts",
+        )),
+        (Some("public"), None) => Ok(Network::Public),
+        (Some("default"), None) => Ok(Network::EngineDefault),
+        (Some("host"), None) => Ok(Network::DangerousHost),
+        (Some(name), None) => NetworkName::new(name).map(Network::EngineNetwork).map_err(|message| {
+            JsonError::new("/network", message, "write \"none\", \"public\", \"default\" or an engine network's name")
+        }),
+    }
+}
+
+fn engine_argument(value: &Value, place: &str) -> Parsed<String> {
+    let text = text(value, place)?;
+    if text.is_empty() || text.contains('\0') || text.len() > 4096 {
+        return Err(JsonError::new(
+            place,
+            "an engine argument is a non-empty string without NUL",
+            "write for example \"--shm-size=256m\"",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn data(value: &Value, place: &str) -> Parsed<Access> {
+    match text(value, place)? {
+        "ro" => Ok(Access::ReadOnly),
+        "rw" => Ok(Access::ReadWrite),
+        other => {
+            Err(JsonError::new(place, format!("{other:?} is neither \"ro\" nor \"rw\""), "leave it out for \"ro\""))
+        }
+    }
+}
+
+fn protect(value: &Value, place: &str) -> Parsed<Protect> {
+    match value {
+        Value::Bool(true) => Ok(Protect::List),
+        Value::Bool(false) => Ok(Protect::DangerousNothing),
+        Value::Array(_) => Ok(Protect::Paths(each(value, place, |item, place| {
+            checked(item, place, RelativePath::new, "write a path relative to the mount")
+        })?)),
+        _ => Err(JsonError::new(
+            place,
+            format!("expected true, false or an array, found {}", value.kind()),
+            "leave it out for true",
+        )),
+    }
+}
+
+fn limits(value: &Value, place: &str) -> Parsed<Limits> {
+    known_keys(object(value, place)?, place, &["memory", "pids", "cpus"])?;
+    let at = |key: &str| value.member(key).map(|member| (member, format!("{place}/{key}")));
+    Ok(Limits {
+        memory: at("memory")
+            .map(|(member, place)| checked(member, &place, memory, "write for example \"512m\" or \"4g\""))
+            .transpose()?,
+        pids: at("pids")
+            .map(|(member, place)| match member.integer().and_then(|count| u32::try_from(count).ok()) {
+                Some(count) if (1..=4_194_304).contains(&count) => Ok(count),
+                _ => Err(JsonError::new(&place, "expected a number from 1 to 4194304", "write for example 4096")),
+            })
+            .transpose()?,
+        milli_cpus: at("cpus").map(|(member, place)| cpus(member, &place)).transpose()?,
+    })
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    let error = || format!("{text:?} is no amount of memory; digits and one of k, m, g");
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let shift = match text.strip_prefix(digits) {
+        Some("k") => 10,
+        Some("m") => 20,
+        Some("g") => 30,
+        _ => return Err(error()),
+    };
+    let count: u64 = if digits.len() <= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.parse().map_err(|_| error())?
+    } else {
+        return Err(error());
+    };
+    let bytes = count << shift;
+    // Below 6 MiB docker refuses, and the helper alone needs a few.
+    if bytes < 6 << 20 { Err(format!("{text:?} is less than 6m, too little to start anything")) } else { Ok(bytes) }
+}
+
+fn cpus(value: &Value, place: &str) -> Parsed<u32> {
+    let wrong = || JsonError::new(place, "expected a number from 0.01 to 1024", "write for example 2 or 1.5");
+    let number = match value {
+        #[expect(clippy::cast_precision_loss, reason = "values past 2^53 are refused below all the same")]
+        Value::Integer(number) => *number as f64,
+        Value::Number(number) => *number,
+        _ => return Err(wrong()),
+    };
+    if !(0.01..=1024.0).contains(&number) {
+        return Err(wrong());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked: 10 to 1,024,000"
+    )]
+    Ok((number * 1000.0).round() as u32)
+}
+
+fn homepage(value: &Value, place: &str) -> Parsed<String> {
+    let text = line(value, place, 1024)?;
+    if text.starts_with("https://") || text.starts_with("http://") {
+        Ok(text)
+    } else {
+        Err(JsonError::new(place, format!("{text:?} is no web address"), "start it with https://"))
+    }
+}
+
+// --- what every key needs ---
+
+fn object<'a>(value: &'a Value, place: &str) -> Parsed<&'a [(String, Value)]> {
+    match value {
+        Value::Object(members) => Ok(members),
+        _ => Err(JsonError::new(place, format!("expected an object, found {}", value.kind()), "write {...}")),
+    }
+}
+
+fn known_keys(members: &[(String, Value)], place: &str, known: &[&str]) -> Parsed<()> {
+    match members.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let hint = match nearest(key, known.iter().copied()) {
+                Some(name) => format!("did you mean \"{name}\"?"),
+                None => format!("the keys here are {}", known.join(", ")),
+            };
+            Err(JsonError::new(&format!("{place}/{}", escape(key)), "unknown key", hint))
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, place: &str) -> Parsed<&'a str> {
+    value
+        .text()
+        .ok_or_else(|| JsonError::new(place, format!("expected a string, found {}", value.kind()), "put it in quotes"))
+}
+
+fn boolean(value: &Value, place: &str) -> Parsed<bool> {
+    match value {
+        Value::Bool(flag) => Ok(*flag),
+        _ => Err(JsonError::new(
+            place,
+            format!("expected true or false, found {}", value.kind()),
+            "write true or false without quotes",
+        )),
+    }
+}
+
+/// One line of text for people: shown on terminals, so without control characters.
+fn line(value: &Value, place: &str, most: usize) -> Parsed<String> {
+    let text = text(value, place)?;
+    if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
+        return Err(JsonError::new(
+            place,
+            format!("expected one line of text, at most {most} bytes"),
+            "shorten it, without line breaks",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn checked<T>(value: &Value, place: &str, check: impl Fn(&str) -> Result<T, String>, hint: &str) -> Parsed<T> {
+    check(text(value, place)?).map_err(|message| JsonError::new(place, message, hint))
+}
+
+fn each<T>(value: &Value, place: &str, item: impl Fn(&Value, &str) -> Parsed<T>) -> Parsed<Vec<T>> {
+    match value {
+        Value::Array(items) if items.len() <= 256 => {
+            items.iter().enumerate().map(|(position, value)| item(value, &format!("{place}/{position}"))).collect()
+        }
+        Value::Array(_) => Err(JsonError::new(place, "more than 256 entries", "no tool needs that many")),
+        _ => Err(JsonError::new(place, format!("expected an array, found {}", value.kind()), "write [...]")),
+    }
+}
+
+mod print;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! The one error type. Each variant carries the path, tool or JSON pointer that it is about;
+//! [`Error::report`] prints it as `coco: error: ...` and `coco: hint: ...`, lower case, no full stop.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::json::JsonError;
+use crate::term;
+
+/// coco's own failure.
+pub const EXIT_FAILURE: u8 = 125;
+/// The engine can't be started.
+pub const EXIT_ENGINE: u8 = 126;
+/// No tool of that name.
+pub const EXIT_UNKNOWN_TOOL: u8 = 127;
+
+/// Everything that can go wrong.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line is not one of coco's.
+    Usage {
+        /// What is wrong with it.
+        message: String,
+        /// What to type.
+        hint: String,
+    },
+    /// There is no coco file of that name.
+    UnknownTool {
+        /// The name, printable.
+        name: String,
+        /// Whether the bundled store has one.
+        in_store: bool,
+    },
+    /// A name breaks the rules of `names`.
+    BadName {
+        /// What is wrong, from the name's constructor.
+        message: String,
+    },
+    /// A coco file or record is wrong.
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// Where and what.
+        error: JsonError,
+    },
+    /// A file operation failed.
+    Io {
+        /// What was tried, as in "can't {action} PATH".
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A signature does not hold.
+    Signature {
+        /// Which file or name.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The store has no such tool.
+    NotInStore {
+        /// The name.
+        name: String,
+        /// A name that is near.
+        nearest: Option<String>,
+    },
+    /// A download failed.
+    Download {
+        /// The address.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file is there already.
+    Exists {
+        /// Which.
+        path: PathBuf,
+        /// How to go on.
+        hint: String,
+    },
+    /// The coco file asks for something that this version can't enforce.
+    NotEnforced {
+        /// The tool.
+        tool: String,
+        /// Which option.
+        option: &'static str,
+        /// How to go on.
+        hint: String,
+    },
+    /// A mount is refused.
+    Mount {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+        /// What to mount instead.
+        hint: String,
+    },
+    /// The user has to agree first.
+    Consent {
+        /// The tool.
+        tool: String,
+        /// What it asks for.
+        what: String,
+    },
+    /// Something in the caller's environment has no usable value.
+    Environment {
+        /// Which variable or fact.
+        name: &'static str,
+        /// What is wrong.
+        message: String,
+        /// What to set.
+        hint: String,
+    },
+    /// No engine was found, or it can't be run.
+    Engine {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The sandbox was not what was asked for, so the tool was not started.
+    Sandbox {
+        /// What the helper inside found.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The image could not be built.
+    Image {
+        /// Which stage.
+        stage: String,
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The installer failed.
+    Install {
+        /// The tool.
+        tool: String,
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// coco was started by the engine that it started.
+    Recursion {
+        /// By which name.
+        name: String,
+    },
+    /// Several things failed, each already reported.
+    Reported {
+        /// How many.
+        count: usize,
+    },
+}
+
+impl Error {
+    /// An [`Error::Io`] for use with `map_err`.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// A usage error.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// The process's exit code for this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::UnknownTool { .. } => EXIT_UNKNOWN_TOOL,
+            Error::Engine { .. } => EXIT_ENGINE,
+            Error::Reported { .. } => 1,
+            _ => EXIT_FAILURE,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Error::UnknownTool { name, in_store: true } => format!("the store has it: coco get {name}"),
+            Error::UnknownTool { .. } => {
+                "coco list shows what is configured, coco search what the store holds".to_owned()
+            }
+            Error::BadName { .. } => "coco list and coco search show the names there are".to_owned(),
+            Error::Config { error, .. } => error.hint.clone(),
+            Error::Io { .. } => "check that the path exists and that its permissions let you".to_owned(),
+            Error::Signature { .. } => {
+                "do not use the file; fetch it again with coco get, or write your own".to_owned()
+            }
+            Error::NotInStore { nearest: Some(name), .. } => format!("did you mean {name}?"),
+            Error::NotInStore { .. } => "coco search WORD looks through the store".to_owned(),
+            Error::Download { .. } => "set COCO_OFFLINE=1 to use the bundled store alone".to_owned(),
+            Error::Consent { tool, .. } => format!("read it with coco show {tool}; if you agree: coco allow {tool}"),
+            Error::Recursion { .. } => {
+                "set COCO_RUNTIME to podman or docker, and check what that name leads to".to_owned()
+            }
+            Error::Usage { hint, .. }
+            | Error::Exists { hint, .. }
+            | Error::NotEnforced { hint, .. }
+            | Error::Mount { hint, .. }
+            | Error::Environment { hint, .. }
+            | Error::Engine { hint, .. }
+            | Error::Sandbox { hint, .. }
+            | Error::Image { hint, .. }
+            | Error::Install { hint, .. } => hint.clone(),
+            Error::Reported { .. } => String::new(),
+        }
+    }
+
+    /// Prints the error and its hint to standard error and gives the exit code.
+    pub fn report(&self) -> u8 {
+        if !matches!(self, Error::Reported { .. }) {
+            term::note("error", &self.to_string());
+            term::note("hint", &self.hint());
+        }
+        self.exit_code()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage { message, .. }
+            | Error::BadName { message }
+            | Error::Engine { message, .. }
+            | Error::Sandbox { message, .. } => formatter.write_str(message),
+            Error::UnknownTool { name, .. } => write!(formatter, "no coco file for the tool {name}"),
+            Error::Config { file, error } => {
+                write!(
+                    formatter,
+                    "{}: {}: {}",
+                    term::path(file),
+                    if error.pointer.is_empty() { "/" } else { &error.pointer },
+                    error.message
+                )
+            }
+            Error::Io { action, path, source } => write!(formatter, "can't {action} {}: {source}", term::path(path)),
+            Error::Signature { what, reason } => write!(formatter, "the signature of {what} does not hold: {reason}"),
+            Error::NotInStore { name, .. } => write!(formatter, "the store has no tool {name}"),
+            Error::Download { url, reason } => write!(formatter, "can't fetch {url}: {reason}"),
+            Error::Exists { path, .. } => write!(formatter, "{} exists already", term::path(path)),
+            Error::NotEnforced { tool, option, .. } => {
+                write!(formatter, "{tool} asks for {option}, which this version of coco can't enforce yet")
+            }
+            Error::Mount { path, reason, .. } => write!(formatter, "{} is not mounted: {reason}", term::path(path)),
+            Error::Consent { tool, what } => {
+                write!(formatter, "{tool} asks for {what}, and you have not agreed to that")
+            }
+            Error::Environment { name, message, .. } => write!(formatter, "{name}: {message}"),
+            Error::Image { stage, message, .. } => write!(formatter, "the image for {stage}: {message}"),
+            Error::Install { tool, message, .. } => write!(formatter, "{tool} is not installed: {message}"),
+            Error::Recursion { name } => {
+                write!(formatter, "coco was started as {name} by the engine that coco itself started")
+            }
+            Error::Reported { count } => write!(formatter, "{count} failed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,511 @@
+//! Carries out plans: the only place on the host that starts processes.
+//!
+//! The engine's client runs beside coco, which delivers signals to the helper over the control
+//! connection. Losing that connection is how the helper learns that coco is gone, so SIGKILL of
+//! coco takes the sandbox down as surely as a polite exit. Signals are blocked only after the
+//! engine was started: the engine must not inherit a blocked mask.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::termios::{Termios, tcgetattr};
+use nix::unistd::Pid;
+
+use crate::control::{self, Deliver, Installed, Message, Streams};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::install::{Lock, lock_shared, make_private};
+use crate::plan::{Plan, RunFile};
+use crate::{term, xauthority};
+
+mod terminal;
+
+/// Set for the engine: whoever finds it set was started by an engine that coco started.
+pub const RECURSION_GUARD: &str = "COCO_RECURSION_GUARD";
+
+/// How long a tool may go on after the terminal was closed.
+const HANGUP_GRACE: Duration = Duration::from_secs(1);
+/// How long the helper may take over one message, once it has begun.
+const MESSAGE_TIME: Duration = Duration::from_secs(2);
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// The tool's exit code; 128+n for a signal.
+    Exited(u8),
+    /// The engine failed before the helper was there, with this exit code.
+    EngineFailed(u8),
+}
+
+/// Runs the tool, with the caller's own standard streams.
+pub fn run(plan: &Plan) -> Result<Outcome, Error> {
+    let mut command = engine_command(plan);
+    let pump = match plan.streams {
+        // The engine's client reads the terminal and sets it raw, so it shares coco's place in the
+        // foreground; the terminal then sends no signals for keys.
+        Streams::Terminal => Pump::None,
+        Streams::Pipes => {
+            // The terminal's signals are for coco alone, which delivers them once.
+            command.process_group(0);
+            if io::IsTerminal::is_terminal(&io::stdin()) { Pump::Stdin } else { Pump::None }
+        }
+    };
+    if pump == Pump::Stdin {
+        command.stdin(Stdio::piped());
+    }
+    let mut session = Session::start(plan, command)?;
+    if pump == Pump::Stdin
+        && let Some(pipe) = session.engine.stdin.take()
+    {
+        terminal::pump(pipe);
+    }
+    session.wait()?;
+    match session.end {
+        End { refused: Some((message, hint)), .. } => Err(Error::Sandbox { message, hint }),
+        End { cancelled: Some(signal), .. } => Ok(Outcome::Exited(signal_code(signal))),
+        End { exited: Some(code), .. } => Ok(Outcome::Exited(code)),
+        End { connected: true, status, .. } => Ok(Outcome::Exited(exit_code(status))),
+        End { status, .. } => Ok(Outcome::EngineFailed(exit_code(status))),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pump {
+    None,
+    Stdin,
+}
+
+/// Carries out a part of the install phase; what the engine and the installer print goes to `log`.
+///
+/// # Errors
+/// Whatever kept the helper from reporting success. [`Error::Engine`] when it never came up.
+pub fn install(plan: &Plan, tool: &str, log: &Path) -> Result<Installed, Error> {
+    let file = fs::File::options().create(true).append(true).open(log).map_err(Error::io("open", log))?;
+    let mut command = engine_command(plan);
+    let copy = file.try_clone().map_err(Error::io("open", log))?;
+    command.process_group(0).stdin(Stdio::null()).stdout(copy).stderr(file);
+    let mut session = Session::start(plan, command)?;
+    session.wait()?;
+    let failed = |message: String, hint: String| Error::Install { tool: tool.to_owned(), message, hint };
+    match session.end {
+        End { cancelled: Some(signal), .. } => {
+            Err(failed(format!("interrupted by {signal}"), "start the tool again to install it".to_owned()))
+        }
+        End { refused: Some((message, hint)), .. } => Err(failed(message, hint)),
+        End { installed: Some(installed), .. } => Ok(installed),
+        End { connected: true, status, .. } => Err(failed(
+            format!("the installation ended without a result ({status:?})"),
+            "start the tool again to install it".to_owned(),
+        )),
+        End { status, .. } => Err(Error::Engine {
+            message: format!(
+                "{} could not start the sandbox (exit code {})",
+                term::path(&plan.program),
+                exit_code(status)
+            ),
+            hint: "its own words stand above".to_owned(),
+        }),
+    }
+}
+
+fn engine_command(plan: &Plan) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let mut command = Command::new(&plan.program);
+    command.args(&plan.arguments).env(RECURSION_GUARD, "1");
+    command
+}
+
+/// How a session ended, as far as it is known.
+#[derive(Debug, Default)]
+struct End {
+    connected: bool,
+    cancelled: Option<Signal>,
+    exited: Option<u8>,
+    refused: Option<(String, String)>,
+    installed: Option<Installed>,
+    status: Option<ExitStatus>,
+}
+
+/// One container's life.
+struct Session<'a> {
+    plan: &'a Plan,
+    /// The caller's terminal as it was, when the sandbox gets one of its own.
+    settings: Option<Termios>,
+    engine: Child,
+    signals: SignalFd,
+    listener: Option<UnixListener>,
+    helper: Option<UnixStream>,
+    deadline: Option<Instant>,
+    end: End,
+    _directory: RunDirectory<'a>,
+    _locks: Vec<Lock>,
+}
+
+impl<'a> Session<'a> {
+    fn start(plan: &'a Plan, mut command: Command) -> Result<Self, Error> {
+        for directory in plan.directories.iter().chain(plan.in_use.iter()) {
+            make_private(directory)?;
+        }
+        let locks = plan.in_use.iter().map(|path| lock_shared(path)).collect::<Result<_, _>>()?;
+        let directory = RunDirectory::make(plan)?;
+        let socket = plan.run_directory.join("control.sock");
+        let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
+        let settings = match plan.streams {
+            Streams::Terminal => tcgetattr(io::stdin()).ok(),
+            Streams::Pipes => None,
+        };
+        let engine = command.spawn().map_err(|error| Error::Engine {
+            message: format!("can't start {}: {error}", term::path(&plan.program)),
+            hint: "check that it runs by hand, or set COCO_RUNTIME to another engine".to_owned(),
+        })?;
+        let ignored = ignored_signals();
+        let mut set = SigSet::empty();
+        for signal in HANDLED.iter().filter(|signal| !ignored.contains(signal)) {
+            set.add(*signal);
+        }
+        let signals = set
+            .thread_block()
+            .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))
+            .map_err(|error| Error::io("watch for signals in", "/proc/self")(error.into()))?;
+        Ok(Session {
+            plan,
+            settings,
+            engine,
+            signals,
+            listener: Some(listener),
+            helper: None,
+            deadline: None,
+            end: End::default(),
+            _directory: directory,
+            _locks: locks,
+        })
+    }
+
+    /// Waits until the engine's client has ended.
+    fn wait(&mut self) -> Result<(), Error> {
+        let failed = |source| Error::Io { action: "wait for", path: self.plan.program.clone(), source };
+        loop {
+            if let Some(status) = self.engine.try_wait().map_err(failed)? {
+                self.read_remaining();
+                self.end.status = Some(status);
+                return Ok(());
+            }
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.abandon();
+            }
+            if self.poll() {
+                self.attend();
+            }
+            while let Ok(Some(info)) = self.signals.read_signal() {
+                if let Some(signal) =
+                    i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok())
+                {
+                    self.signal(signal);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until a signal or the helper calls; whether the helper does.
+    fn poll(&self) -> bool {
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if let Some(helper) = &self.helper {
+            fds.push(PollFd::new(helper.as_fd(), PollFlags::POLLIN));
+        } else if let Some(listener) = &self.listener {
+            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+        }
+        let timeout = match self.deadline {
+            None => PollTimeout::NONE,
+            Some(_) => PollTimeout::from(100_u8),
+        };
+        // An interrupted wait is as good as a finished one: everything is looked at again.
+        let _ = poll(&mut fds, timeout);
+        fds.get(1).and_then(PollFd::any).unwrap_or(false)
+    }
+
+    /// Takes the helper's connection, or its next message.
+    fn attend(&mut self) {
+        if let Some(helper) = &mut self.helper {
+            match control::receive_message(helper) {
+                Ok(message) => self.message(message),
+                // The sandbox is going down; the engine's client tells how.
+                Err(_) => self.helper = None,
+            }
+        } else if let Some(listener) = self.listener.take() {
+            // One connection, the helper's: the tool starts only after it, and finds no listener.
+            let _ = fs::remove_file(self.plan.run_directory.join("control.sock"));
+            if let Ok((mut stream, _)) = listener.accept() {
+                let ready = stream
+                    .set_read_timeout(Some(MESSAGE_TIME))
+                    .and_then(|()| control::send(&mut stream, &self.plan.launch.encode()));
+                if ready.is_ok() {
+                    self.helper = Some(stream);
+                    self.end.connected = true;
+                }
+            }
+        }
+    }
+
+    fn read_remaining(&mut self) {
+        while let Some(helper) = &mut self.helper {
+            match control::receive_message(helper) {
+                Ok(message) => self.message(message),
+                Err(_) => self.helper = None,
+            }
+        }
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Started => {}
+            Message::Stopped => {
+                terminal::suspend(self.settings.as_ref(), &self.engine);
+                self.deliver(Signal::SIGCONT);
+            }
+            Message::Exited(code) => self.end.exited = Some(code),
+            Message::Refused { message, hint } => self.end.refused = Some((message, hint)),
+            Message::Installed(installed) => self.end.installed = Some(installed),
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match signal {
+            // The loop looks at the engine anyway.
+            Signal::SIGCHLD => {}
+            // The engine's client resizes the sandbox's terminal, and the kernel tells the tool.
+            Signal::SIGWINCH if self.plan.streams == Streams::Terminal => {}
+            Signal::SIGCONT | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGUSR1 | Signal::SIGUSR2 => {
+                self.deliver(signal)
+            }
+            _ if self.helper.is_some() => {
+                self.deliver(signal);
+                if signal == Signal::SIGHUP {
+                    self.deadline = Some(Instant::now() + HANGUP_GRACE);
+                }
+            }
+            // Not up yet: with nobody listening, the helper gives up and the engine cleans up.
+            _ if self.end.cancelled.is_none() && !self.end.connected => {
+                self.end.cancelled = Some(signal);
+                self.abandon();
+            }
+            _ => {
+                // Asked twice: the engine itself seems stuck. It may have ended just now.
+                let _ = kill(Pid::from_raw(self.engine.id().cast_signed()), Signal::SIGTERM);
+            }
+        }
+    }
+
+    fn deliver(&mut self, signal: Signal) {
+        if let Some(helper) = &mut self.helper {
+            // A helper that is gone needs no signal; its end is seen in the next round.
+            let _ = control::send(helper, &Deliver { signal: signal as i32 }.encode());
+        }
+    }
+
+    /// Lets go of the sandbox, so that it goes down.
+    fn abandon(&mut self) {
+        self.helper = None;
+        self.listener = None;
+        self.deadline = None;
+    }
+}
+
+/// The signals that are handled; all others keep their meaning.
+const HANDLED: &[Signal] = &[
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGCONT,
+    Signal::SIGTSTP,
+    Signal::SIGCHLD,
+];
+
+/// Signals that the caller had ignored (`nohup` does that with SIGHUP) stay ignored: proc(5),
+/// `SigIgn` in `/proc/self/status`.
+fn ignored_signals() -> Vec<Signal> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    HANDLED.iter().copied().filter(|signal| mask & (1 << (*signal as i32 - 1)) != 0).collect()
+}
+
+fn signal_code(signal: Signal) -> u8 {
+    u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
+}
+
+fn exit_code(status: Option<ExitStatus>) -> u8 {
+    let Some(status) = status else { return crate::error::EXIT_FAILURE };
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+/// A run's own directory; removed when dropped.
+struct RunDirectory<'a> {
+    plan: &'a Plan,
+}
+
+impl<'a> RunDirectory<'a> {
+    fn make(plan: &'a Plan) -> Result<Self, Error> {
+        let path = &plan.run_directory;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        make_private(parent)?;
+        own_and_private(parent)?;
+        // A process of the same number may have been killed; what it left is not reused.
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove the leftover", path)(error));
+            }
+            _ => {}
+        }
+        make_private(path)?;
+        let made = RunDirectory { plan };
+        for file in &plan.run_files {
+            match file {
+                RunFile::Alias { name, target } => {
+                    std::os::unix::fs::symlink(target, path.join(name))
+                        .map_err(Error::io("create", path.join(name)))?;
+                }
+                RunFile::Xauthority { name, from, display } => {
+                    let bytes = fs::read(from).map_err(Error::io("read", from))?;
+                    let private = xauthority::for_display(&bytes, display);
+                    crate::install::write_atomically(&path.join(name), &private)?;
+                }
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for RunDirectory<'_> {
+    fn drop(&mut self) {
+        // It lies in a tmpfs or in /tmp; a leftover is removed by the next process of this number.
+        let _ = fs::remove_dir_all(&self.plan.run_directory);
+    }
+}
+
+/// In /tmp another user could have made the directory first.
+fn own_and_private(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::MetadataExt;
+    for directory in
+        [Some(path), path.parent().filter(|parent| parent.starts_with("/tmp") && *parent != Path::new("/tmp"))]
+            .into_iter()
+            .flatten()
+    {
+        let metadata = fs::symlink_metadata(directory).map_err(Error::io("look at", directory))?;
+        let good =
+            metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
+        if !good {
+            return Err(Error::Environment {
+                name: "XDG_RUNTIME_DIR",
+                message: format!("{} does not belong to you alone", term::path(directory)),
+                hint: "set XDG_RUNTIME_DIR to a private directory".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Asks the engine something short and gives its standard output, or `None` when it fails.
+pub fn ask(engine: &Engine, arguments: &[&str]) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let output = Command::new(&engine.path)
+        .args(arguments)
+        .env(RECURSION_GUARD, "1")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}
+
+/// Runs the engine's build through the guard, so that it ends with coco; every line that it prints
+/// goes to `line`.
+pub fn build(
+    program: &Path,
+    engine: &Engine,
+    arguments: &[std::ffi::OsString],
+    mut line: impl FnMut(&str),
+) -> Result<bool, Error> {
+    let failed = |source| Error::Io { action: "run", path: engine.path.clone(), source };
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let mut command = Command::new(program);
+    command.arg0("coco-guard").arg(std::process::id().to_string()).arg(&engine.path).args(arguments);
+    command.env(RECURSION_GUARD, "1").stdin(Stdio::null());
+    command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+    let mut child = command.spawn().map_err(failed)?;
+    // The command holds the pipe's writing end, and reading ends only when all are closed.
+    drop(command);
+    let mut bytes = Vec::new();
+    for byte in io::BufReader::new(reader).bytes() {
+        match byte.map_err(failed)? {
+            b'\n' => {
+                line(&term::os(std::os::unix::ffi::OsStrExt::from_bytes(bytes.as_slice())));
+                bytes.clear();
+            }
+            byte => bytes.push(byte),
+        }
+    }
+    Ok(child.wait().map_err(failed)?.success())
+}
+
+/// `coco-guard PARENT PROGRAM ARGUMENT...`: asks the kernel for a SIGTERM when the parent dies, and
+/// becomes the program.
+pub fn guard(arguments: &[std::ffi::OsString]) -> Error {
+    let [parent, program, rest @ ..] = arguments else {
+        return Error::usage("coco-guard is coco's own", "coco help");
+    };
+    let asked = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+    // The parent may have died before the kernel was asked.
+    if asked.is_err() || parent.to_str() != Some(nix::unistd::getppid().to_string().as_str()) {
+        return Error::usage("coco-guard was not started by coco", "coco help");
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let error = Command::new(program).args(rest).exec();
+    Error::io("run", program)(error)
+}
+
+/// Fetches a file with curl; the arguments are the caller's.
+pub fn fetch(curl: &Path, arguments: &[std::ffi::OsString], limit: usize) -> Result<(Option<i32>, Vec<u8>), Error> {
+    let failed = |source| Error::Io { action: "run", path: curl.to_owned(), source };
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let mut child = Command::new(curl)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    let mut bytes = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        // One byte over tells that there was more; closing the pipe then ends curl.
+        stdout.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    let status = child.wait().map_err(failed)?;
+    Ok((status.code(), bytes))
+}
+
+/// Flushes what is buffered before the process ends without unwinding.
+pub fn flush() {
+    let _ = io::stdout().flush();
+}

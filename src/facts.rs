@@ -1,0 +1,447 @@
+//! The world, read once into plain data. After this module nothing looks at the environment, the
+//! working directory, terminals or what exists; tests make a [`World`] by hand.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::config::{CocoFile, MountSource};
+use crate::engine::{Engine, EngineKind};
+use crate::error::Error;
+use crate::term;
+
+/// What every command may need to know.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The caller's environment.
+    pub variables: BTreeMap<OsString, OsString>,
+    /// The caller's home, canonical.
+    pub home: PathBuf,
+    /// The effective user.
+    pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
+    /// The permission bits that new files don't get.
+    pub umask: u32,
+    /// This program's file, canonical.
+    pub program: PathBuf,
+    /// Where coco keeps its files.
+    pub directories: Directories,
+    /// Which of the standard streams are terminals.
+    pub terminals: Terminals,
+    /// This process, for names that must differ between runs.
+    pub pid: u32,
+}
+
+/// Where coco keeps its files.
+#[derive(Debug, Clone)]
+pub struct Directories {
+    /// Coco files: `$XDG_DATA_HOME/coco/tools`.
+    pub tools: PathBuf,
+    /// Consent: `$XDG_CONFIG_HOME/coco`.
+    pub config: PathBuf,
+    /// Records and logs: `$XDG_STATE_HOME/coco`.
+    pub state: PathBuf,
+    /// Installations and caches: `$XDG_DATA_HOME/coco/volumes`.
+    pub volumes: PathBuf,
+    /// Links: `$COCO_BIN_DIR` or `~/.local/bin`.
+    pub bin: PathBuf,
+    /// Sockets of running tools: `$XDG_RUNTIME_DIR/coco` or `/tmp/coco-UID`.
+    pub runtime: PathBuf,
+}
+
+/// Which of the standard streams are terminals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terminals {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+impl World {
+    /// Reads the process's surroundings.
+    pub fn read() -> Result<World, Error> {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+        let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let home = home::home_dir().filter(|home| home.is_absolute()).ok_or(Error::Environment {
+            name: "HOME",
+            message: "is not set to an absolute path".to_owned(),
+            hint: "set HOME to your home directory".to_owned(),
+        })?;
+        let home = fs::canonicalize(&home).map_err(Error::io("find the home directory", &home))?;
+        let program =
+            fs::canonicalize("/proc/self/exe").map_err(Error::io("find this program's own file", "/proc/self/exe"))?;
+        let uid = nix::unistd::geteuid().as_raw();
+        let directories = directories(&variables, &home, uid);
+        Ok(World {
+            home,
+            uid,
+            gid: nix::unistd::getegid().as_raw(),
+            umask: current_umask(),
+            program,
+            directories,
+            terminals: Terminals {
+                stdin: io::stdin().is_terminal(),
+                stdout: io::stdout().is_terminal(),
+                stderr: io::stderr().is_terminal(),
+            },
+            pid: std::process::id(),
+            variables,
+        })
+    }
+
+    /// A variable that is set to something.
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that has to be text.
+    pub fn text(&self, name: &'static str) -> Result<Option<&str>, Error> {
+        self.variable(name)
+            .map(|value| {
+                value.to_str().ok_or_else(|| Error::Environment {
+                    name,
+                    message: format!("{} is not UTF-8", term::os(value)),
+                    hint: format!("unset {name} or set it to plain text"),
+                })
+            })
+            .transpose()
+    }
+
+    /// Whether a switch variable is on: `true` and `1` are, and nothing else.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.variable(name).is_some_and(|value| value == "1" || value == "true")
+    }
+}
+
+fn directories(variables: &BTreeMap<OsString, OsString>, home: &Path, uid: u32) -> Directories {
+    // The XDG base directory specification: a relative path is invalid and counts as unset.
+    let base = |name: &str, fallback: PathBuf| {
+        variables.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute()).unwrap_or(fallback)
+    };
+    let data = base("XDG_DATA_HOME", home.join(".local/share")).join("coco");
+    Directories {
+        tools: data.join("tools"),
+        volumes: data.join("volumes"),
+        config: base("XDG_CONFIG_HOME", home.join(".config")).join("coco"),
+        state: base("XDG_STATE_HOME", home.join(".local/state")).join("coco"),
+        bin: base("COCO_BIN_DIR", home.join(".local/bin")),
+        runtime: base("XDG_RUNTIME_DIR", PathBuf::from(format!("/tmp/coco-{uid}"))).join("coco"),
+    }
+}
+
+/// The umask can only be read by setting it; one thread runs yet.
+fn current_umask() -> u32 {
+    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    nix::sys::stat::umask(mask);
+    mask.bits()
+}
+
+/// What a run or an installation of one tool needs to know.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The directory in which the tool was started, canonical.
+    pub cwd: PathBuf,
+    /// The nearest ancestor of `cwd` that holds `.git`, else `cwd`.
+    pub project: PathBuf,
+    /// One for each mount of the coco file, in its order.
+    pub sources: Vec<Source>,
+    /// Mount points of this machine, for what lies below a source.
+    pub mount_points: Vec<PathBuf>,
+    /// Soft and hard limits on open files.
+    pub open_files: (u64, u64),
+    /// Soft and hard limits on processes.
+    pub processes: (u64, u64),
+    /// Whether SELinux is enforcing.
+    pub selinux: SeLinux,
+    /// The consent that is on record, a digest of the coco file.
+    pub consent: Option<String>,
+    /// The X display's socket and cookie, if there is one.
+    pub display: Option<Display>,
+}
+
+/// Whether SELinux confines containers on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeLinux {
+    /// Not there or permissive.
+    Off,
+    /// Enforcing.
+    Enforcing,
+}
+
+/// The host's side of one mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// As it stands in the coco file, made absolute.
+    pub asked: PathBuf,
+    /// With every symbolic link resolved. For what is missing: its resolved parent and the rest.
+    pub canonical: PathBuf,
+    /// What is there.
+    pub kind: SourceKind,
+}
+
+/// What a mount's source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Nothing.
+    Missing,
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A socket, a device, a pipe.
+    Special,
+}
+
+/// The caller's X display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Display {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// `:N`, as the tool gets it.
+    pub name: String,
+    /// The caller's Xauthority file.
+    pub authority: Option<PathBuf>,
+}
+
+impl Facts {
+    /// Looks at everything that the decision about `file` needs.
+    pub fn gather(world: &World, file: &CocoFile, consent: Option<String>) -> Result<Facts, Error> {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
+        let cwd =
+            std::env::current_dir().and_then(fs::canonicalize).map_err(Error::io("find the current directory", "."))?;
+        let project = project_of(&cwd);
+        let sources =
+            file.mounts.iter().map(|mount| source(world, &mount.src, &cwd, &project)).collect::<Result<_, _>>()?;
+        let limit = |resource| getrlimit(resource).unwrap_or((1024, 1024));
+        Ok(Facts {
+            sources,
+            project,
+            mount_points: mount_points(),
+            open_files: limit(Resource::RLIMIT_NOFILE),
+            processes: limit(Resource::RLIMIT_NPROC),
+            selinux: match fs::read("/sys/fs/selinux/enforce") {
+                Ok(state) if state.first() == Some(&b'1') => SeLinux::Enforcing,
+                _ => SeLinux::Off,
+            },
+            consent,
+            display: display(world),
+            cwd,
+        })
+    }
+}
+
+/// The nearest ancestor that holds `.git`, whatever that is; else the directory itself.
+fn project_of(cwd: &Path) -> PathBuf {
+    cwd.ancestors().find(|ancestor| ancestor.join(".git").symlink_metadata().is_ok()).unwrap_or(cwd).to_owned()
+}
+
+fn source(world: &World, source: &MountSource, cwd: &Path, project: &Path) -> Result<Source, Error> {
+    let asked = match source {
+        MountSource::CurrentDirectory => cwd.to_owned(),
+        MountSource::Project => project.to_owned(),
+        MountSource::Home(None) => world.home.clone(),
+        MountSource::Home(Some(path)) => world.home.join(path.as_str()),
+        MountSource::Absolute(path) => PathBuf::from(path),
+    };
+    match fs::canonicalize(&asked) {
+        Ok(canonical) => {
+            let kind = fs::metadata(&canonical).map_err(Error::io("look at", &canonical))?.file_type();
+            let kind = match (kind.is_dir(), kind.is_file()) {
+                (true, _) => SourceKind::Directory,
+                (_, true) => SourceKind::File,
+                _ => SourceKind::Special,
+            };
+            Ok(Source { asked, canonical, kind })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing(asked),
+        Err(error) => Err(Error::Io { action: "resolve the mount source", path: asked, source: error }),
+    }
+}
+
+/// What is missing is resolved as far as it exists, so that a link above it can't hide where it
+/// would be created. A dangling link is an error: creating its target is not what was asked for.
+fn missing(asked: PathBuf) -> Result<Source, Error> {
+    let dangling = |path: &Path| Error::Mount {
+        path: path.to_owned(),
+        reason: "it is a link that leads nowhere".to_owned(),
+        hint: "remove the link or create what it leads to".to_owned(),
+    };
+    let plain = asked.components().all(|part| !matches!(part, Component::ParentDir));
+    for ancestor in asked.ancestors() {
+        if ancestor.symlink_metadata().is_ok() {
+            let resolved = fs::canonicalize(ancestor).map_err(|_| dangling(ancestor))?;
+            let rest = asked.strip_prefix(ancestor).unwrap_or(Path::new(""));
+            if plain {
+                return Ok(Source { canonical: resolved.join(rest), asked: asked.clone(), kind: SourceKind::Missing });
+            }
+        }
+    }
+    Err(dangling(&asked))
+}
+
+/// The mount points in `/proc/self/mountinfo` (proc(5)), where space, tab, newline and backslash
+/// stand as octal escapes.
+fn mount_points() -> Vec<PathBuf> {
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(unescape_octal)
+        .collect()
+}
+
+/// Undoes the octal escapes of `/proc/self/mountinfo`.
+pub fn unescape_octal(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// The display in `DISPLAY`, if it is a local one with a socket in the file system.
+fn display(world: &World) -> Option<Display> {
+    let name = world.variable("DISPLAY")?.to_str()?;
+    let number = name.strip_prefix(':')?.split('.').next()?;
+    if number.is_empty() || number.len() > 5 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let socket = PathBuf::from(format!("/tmp/.X11-unix/X{number}"));
+    let authority = world.variable("XAUTHORITY").map_or_else(|| world.home.join(".Xauthority"), PathBuf::from);
+    socket.symlink_metadata().ok()?;
+    Some(Display { socket, name: format!(":{number}"), authority: authority.is_file().then_some(authority) })
+}
+
+/// Finds the engine: the one that `COCO_RUNTIME` names, else podman, else docker.
+///
+/// A `PATH` entry that a project controls must not choose what runs on the host: relative entries,
+/// `node_modules`, and entries inside the project are passed over.
+pub fn find_engine(world: &World) -> Result<Engine, Error> {
+    let kinds: Vec<EngineKind> = match world.text("COCO_RUNTIME")? {
+        Some(name) => vec![EngineKind::named(name).ok_or_else(|| Error::Environment {
+            name: "COCO_RUNTIME",
+            message: format!("{name:?} is no runtime of coco's"),
+            hint: "set it to podman or docker, or unset it".to_owned(),
+        })?],
+        None => EngineKind::ALL.to_vec(),
+    };
+    for kind in &kinds {
+        if let Some(path) = search_path(world, kind.program())? {
+            return Ok(Engine::new(*kind, path, world.uid, docker_socket_owner(world, *kind)));
+        }
+    }
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.program()).collect();
+    Err(Error::Engine {
+        message: format!("no {} on the PATH", names.join(" or ")),
+        hint: "install podman (apt-get install podman uidmap slirp4netns), or set COCO_RUNTIME".to_owned(),
+    })
+}
+
+/// Where the system installs programs: these entries hold whatever the current directory is.
+const SYSTEM_DIRECTORIES: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/opt/bin",
+    "/run/current-system/sw/bin",
+];
+
+/// The first trustworthy program of that name on the caller's `PATH`.
+///
+/// # Errors
+/// The first one found is this very program.
+pub fn search_path(world: &World, program: &str) -> Result<Option<PathBuf>, Error> {
+    let path = world.variable("PATH").unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
+    let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    let project = project_of(&cwd);
+    let own = fs::metadata(&world.program).map_err(Error::io("look at", &world.program))?;
+    for entry in path.as_bytes().split(|byte| *byte == b':') {
+        let directory = Path::new(OsStr::from_bytes(entry));
+        let Ok(canonical) = fs::canonicalize(directory) else { continue };
+        let system = SYSTEM_DIRECTORIES.iter().any(|known| directory == Path::new(known));
+        let steered = canonical.starts_with(&project) && project != Path::new("/")
+            || canonical.components().any(|part| part.as_os_str() == "node_modules");
+        if !directory.is_absolute() || (!system && steered) {
+            continue;
+        }
+        let candidate = canonical.join(program);
+        let Ok(metadata) = fs::metadata(&candidate) else { continue };
+        if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
+            continue;
+        }
+        if (metadata.dev(), metadata.ino()) == (own.dev(), own.ino()) {
+            return Err(Error::Recursion { name: term::path(&candidate) });
+        }
+        return Ok(Some(candidate));
+    }
+    Ok(None)
+}
+
+/// Who owns docker's socket: a rootless daemon's belongs to the user.
+fn docker_socket_owner(world: &World, kind: EngineKind) -> Option<u32> {
+    if kind != EngineKind::Docker {
+        return None;
+    }
+    let socket = world
+        .variable("DOCKER_HOST")
+        .and_then(OsStr::to_str)
+        .map_or("/var/run/docker.sock", |host| host.strip_prefix("unix://").unwrap_or(host));
+    fs::metadata(socket).ok().map(|metadata| metadata.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octal_escapes() {
+        assert_eq!(unescape_octal(br"/a\040b\134c\011"), Path::new("/a b\\c\t"));
+        assert_eq!(unescape_octal(br"/a\9\04"), Path::new(r"/a\9\04"));
+    }
+
+    #[test]
+    fn the_project_is_where_git_is() {
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        fs::create_dir_all(root.join("p/a/b")).unwrap();
+        assert_eq!(project_of(&root.join("p/a")), root.join("p/a"));
+        fs::write(root.join("p/.git"), "gitdir: x").unwrap();
+        assert_eq!(project_of(&root.join("p/a/b")), root.join("p"));
+    }
+
+    #[test]
+    fn a_missing_source_is_resolved_through_links_above_it() {
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        fs::create_dir(root.join("real")).unwrap();
+        std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
+        std::os::unix::fs::symlink(root.join("nowhere"), root.join("dangling")).unwrap();
+        assert_eq!(missing(root.join("link/x/y")).unwrap().canonical, root.join("real/x/y"));
+        assert!(missing(root.join("dangling")).is_err());
+        assert!(missing(root.join("dangling/x")).is_err());
+    }
+}

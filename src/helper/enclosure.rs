@@ -1,0 +1,143 @@
+//! Looks around before anything starts: is the sandbox what was asked for? An engine's own
+//! configuration, a missing kernel feature or a bug may have left it open, and then the tool does
+//! not run.
+
+use std::fs;
+use std::path::Path;
+
+use super::Refusal;
+use crate::control::{Enclosure, Expect, Interfaces, Launch, Task};
+use crate::facts::unescape_octal;
+use crate::term;
+
+/// Mounts that every engine makes, by their exact place or as a tree. `/run/secrets` is podman's
+/// place for a subscription's keys on some distributions; it is refused when something is in it.
+const ENGINE_TREES: &[&str] = &["/proc", "/sys", "/dev"];
+const ENGINE_PLACES: &[&str] =
+    &["/", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/run/.containerenv", "/run", "/run/secrets"];
+
+/// Checks what `launch` expects.
+pub fn check(launch: &Launch) -> Result<(), Refusal> {
+    let status = fs::read_to_string("/proc/self/status").map_err(unreadable)?;
+    match launch.expect.enclosure {
+        Enclosure::Closed => {
+            for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
+                demand(field(&status, set) == Some(0), &format!("the sandbox has capabilities ({set})"))?;
+            }
+            locked(&status)?;
+            mounts(&launch.expect)?;
+        }
+        Enclosure::AptCapabilities => {
+            locked(&status)?;
+            mounts(&launch.expect)?;
+        }
+        Enclosure::DangerousUnchecked => {}
+    }
+    match launch.expect.network {
+        Interfaces::LoopbackOnly => interfaces()?,
+        Interfaces::Any => {}
+    }
+    owner(launch)
+}
+
+fn locked(status: &str) -> Result<(), Refusal> {
+    demand(
+        field(status, "NoNewPrivs") == Some(1),
+        "programs in the sandbox may gain privileges (no_new_privs is off)",
+    )?;
+    demand(field(status, "Seccomp") == Some(2), "the sandbox has no seccomp filter")
+}
+
+fn demand(holds: bool, message: &str) -> Result<(), Refusal> {
+    if holds {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        message,
+        "look for what changes it in the engine's own configuration (containers.conf, daemon.json)",
+    ))
+}
+
+/// A field of `/proc/self/status`; the capability sets are hexadecimal, and so are 0, 1 and 2.
+fn field(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn mounts(expect: &Expect) -> Result<(), Refusal> {
+    let table = fs::read("/proc/self/mountinfo").map_err(unreadable)?;
+    for line in table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let point = line.split(|byte| *byte == b' ').nth(4).map(unescape_octal).unwrap_or_default();
+        let engines = ENGINE_TREES.iter().any(|tree| point.starts_with(tree))
+            || ENGINE_PLACES.iter().any(|place| point == Path::new(place));
+        let granted = expect.mounts.iter().any(|dst| point == Path::new(dst))
+            || expect.trees.iter().any(|dst| point.starts_with(dst));
+        demand(
+            engines || granted,
+            &format!("the engine mounts {} in the sandbox, which nobody granted", term::path(&point)),
+        )?;
+    }
+    let secrets = fs::read_dir("/run/secrets").is_ok_and(|mut entries| entries.next().is_some());
+    demand(!secrets, "the engine mounts secrets at /run/secrets in the sandbox, which nobody granted")
+}
+
+fn interfaces() -> Result<(), Refusal> {
+    let table = fs::read_to_string("/proc/net/dev").map_err(unreadable)?;
+    let names = table.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim);
+    // The kernel's own tunnels appear, down and unusable, in every new namespace on some machines.
+    const KERNEL_MADE: &[&str] =
+        &["lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0"];
+    for name in names {
+        demand(
+            KERNEL_MADE.contains(&name),
+            &format!("the sandbox has the network interface {name}, and no network was granted"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether files that are made here belong to the caller outside: `/proc/self/uid_map`,
+/// user_namespaces(7).
+fn owner(launch: &Launch) -> Result<(), Refusal> {
+    let uid = match &launch.task {
+        Task::InstallTool { user, .. } => user.0,
+        Task::Run { .. } | Task::InstallRuntimes { .. } => nix::unistd::geteuid().as_raw(),
+    };
+    let map = fs::read_to_string("/proc/self/uid_map").map_err(unreadable)?;
+    let outside = map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace().map_while(|number| number.parse::<u32>().ok());
+        let (inside, outside, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let offset = uid.checked_sub(inside)?;
+        (offset < count).then(|| outside.checked_add(offset))?
+    });
+    if outside == Some(launch.expect.owner) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        format!(
+            "files that the tool makes would belong to another user ({})",
+            outside.map_or("none".to_owned(), |uid| uid.to_string())
+        ),
+        "the engine maps users in a way that coco does not know; try the other engine with COCO_RUNTIME",
+    ))
+}
+
+fn unreadable(error: std::io::Error) -> Refusal {
+    Refusal::new(
+        format!("the sandbox has no usable /proc: {error}"),
+        "start the tool again, or try another engine with COCO_RUNTIME",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_fields() {
+        let status = "CapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
+        assert_eq!(field(status, "CapEff"), Some(0xa804_25fb));
+        assert_eq!(field(status, "Seccomp"), Some(2));
+        assert_eq!(field(status, "Nothing"), None);
+    }
+}

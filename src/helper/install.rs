@@ -1,0 +1,265 @@
+//! The install phase inside: apt, then mise without apt's capabilities, then a report of what is
+//! there. The network is open here, and nothing of the user's is mounted.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::unistd::Pid;
+
+use super::{Refusal, attend, clean_command, search_path, which};
+use crate::control::{self, DATA_GUEST, Installed, Launch, Message, RUNTIMES_GUEST};
+use crate::term;
+
+/// What mise and the package managers need to find. No configuration of the user's or the
+/// project's is in reach: mise trusts those, and they can run programs.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("MISE_CONFIG_DIR", "/coco/none"),
+    ("MISE_SYSTEM_CONFIG_DIR", "/coco/none"),
+    ("MISE_GLOBAL_CONFIG_FILE", "/coco/none/config.toml"),
+    ("MISE_STATE_DIR", "/tmp/mise-state"),
+    ("MISE_CACHE_DIR", "/root/.cache/mise"),
+    ("MISE_YES", "1"),
+    // Versions come from the tool's own registry, and nobody is told what is installed.
+    ("MISE_USE_VERSIONS_HOST", "0"),
+    ("MISE_USE_VERSIONS_HOST_TRACK", "0"),
+    ("MISE_CARGO_BINSTALL", "0"),
+    ("NO_COLOR", "1"),
+    // mise's own npm installer insists on release times, which not every registry gives.
+    ("MISE_NPM_PACKAGE_MANAGER", "npm"),
+    // pipx is the image's; uv would be one more download.
+    ("MISE_PIPX_UVX", "false"),
+    ("npm_config_cache", "/root/.cache/npm"),
+    ("npm_config_update_notifier", "false"),
+    ("npm_config_fund", "false"),
+    ("npm_config_audit", "false"),
+    ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+    ("PIPX_DEFAULT_PYTHON", "/usr/bin/python3"),
+    ("CARGO_HOME", "/root/.cache/cargo"),
+    ("GOPATH", "/root/.cache/go"),
+];
+
+/// Installs runtimes: mise's own downloads, no package code.
+pub fn runtimes(launch: &Launch, specifiers: &[OsString], coco: &mut UnixStream) -> Result<u8, Refusal> {
+    let mise = Mise { launch, data: RUNTIMES_GUEST, prefix: Vec::new() };
+    let mut installed = Installed::default();
+    for specifier in specifiers {
+        mise.install(specifier, coco, &mut installed)?;
+    }
+    report(installed, coco)
+}
+
+/// Installs Debian packages, then the tools. The last specifier is the tool itself.
+pub fn tool(
+    launch: &Launch,
+    apt: &[OsString],
+    specifiers: &[OsString],
+    program: &OsStr,
+    user: (u32, u32),
+    coco: &mut UnixStream,
+) -> Result<u8, Refusal> {
+    let mut prefix = Vec::new();
+    if !apt.is_empty() {
+        debian(launch, apt, coco)?;
+        // From here on package code runs: as the user, and with nothing of what apt needed.
+        prefix = [
+            "setpriv",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--ambient-caps=-all",
+            "--no-new-privs",
+        ]
+        .map(OsString::from)
+        .to_vec();
+        prefix.push(format!("--reuid={}", user.0).into());
+        prefix.push(format!("--regid={}", user.1).into());
+        prefix.push("--".into());
+    }
+    let mise = Mise { launch, data: DATA_GUEST, prefix };
+    let mut installed = Installed::default();
+    for specifier in specifiers {
+        mise.install(specifier, coco, &mut installed)?;
+    }
+    // Success of the installer is not enough: without the program there is nothing to run.
+    let mut path: OsString = installed.path.join(":").into();
+    path.push(":");
+    path.push(search_path(launch));
+    if which(&program.to_owned(), &path).is_none() {
+        return Err(Refusal::new(
+            format!("the installer succeeded, but there is no program {}", term::os(program)),
+            programs_hint(&installed.path),
+        ));
+    }
+    report(installed, coco)
+}
+
+fn programs_hint(path: &[String]) -> String {
+    let mut names: Vec<String> = path
+        .iter()
+        .filter_map(|directory| fs::read_dir(directory).ok())
+        .flat_map(|entries| entries.filter_map(Result::ok))
+        .map(|entry| term::os(&entry.file_name()))
+        .take(20)
+        .collect();
+    names.sort();
+    match names.as_slice() {
+        [] => "check \"tool\" in the coco file: this package has no programs".to_owned(),
+        _ => format!("set \"command\" in the coco file; the package has {}", names.join(", ")),
+    }
+}
+
+fn report(mut installed: Installed, coco: &mut UnixStream) -> Result<u8, Refusal> {
+    let mut seen = std::collections::BTreeSet::new();
+    installed.path.retain(|directory| seen.insert(directory.clone()));
+    control::send(coco, &Message::Installed(installed).encode())
+        .map_err(|error| Refusal::new(error.to_string(), "start the tool again"))?;
+    Ok(0)
+}
+
+fn debian(launch: &Launch, packages: &[OsString], coco: &mut UnixStream) -> Result<(), Refusal> {
+    let apt = |arguments: &[&str], packages: &[OsString]| {
+        let mut command = clean_command(OsStr::new("/usr/bin/apt-get"), launch, &search_path(launch));
+        command.args(arguments).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    finish(apt(&["update"], &[]), "apt-get update", coco)?;
+    finish(apt(&["install", "-y", "--no-install-recommends", "--"], packages), "apt-get install", coco)
+}
+
+/// Runs a command to its end; its output goes where the container's goes.
+fn finish(mut command: Command, what: &str, coco: &mut UnixStream) -> Result<(), Refusal> {
+    let child = command
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|error| Refusal::new(format!("can't run {what}: {error}"), "rebuild the image with coco rebuild"))?;
+    match attend(Pid::from_raw(child.id().cast_signed()), coco) {
+        0 => Ok(()),
+        code => Err(Refusal::new(format!("{what} failed with exit code {code}"), "its own words stand above")),
+    }
+}
+
+struct Mise<'a> {
+    launch: &'a Launch,
+    data: &'static str,
+    prefix: Vec<OsString>,
+}
+
+impl Mise<'_> {
+    fn install(&self, specifier: &OsStr, coco: &mut UnixStream, installed: &mut Installed) -> Result<(), Refusal> {
+        let mut command = self.command();
+        command.arg("install").arg(specifier);
+        finish(command, &format!("mise install {}", term::os(specifier)), coco)?;
+        let place = self.ask(&[OsStr::new("where"), specifier])?;
+        // The place may be a link by a shorter version; its target's name is the exact one.
+        let place = fs::canonicalize(place.trim()).map_err(|error| {
+            Refusal::new(
+                format!("mise says that {} is at {place}: {error}", term::os(specifier)),
+                "install it again with coco upgrade",
+            )
+        })?;
+        let version = place.file_name().map(term::os).unwrap_or_default();
+        let exact = exact(specifier, &version);
+        let environment = self.ask(&[OsStr::new("env"), OsStr::new("--json"), &exact])?;
+        let variables: BTreeMap<String, String> = parse_environment(&environment).ok_or_else(|| {
+            Refusal::new(
+                format!("mise's answer about {} is not understood", term::os(&exact)),
+                "rebuild the image with coco rebuild",
+            )
+        })?;
+        let mut path: Vec<String> = Vec::new();
+        for (name, value) in variables {
+            match name.as_str() {
+                "PATH" => {
+                    path = std::env::split_paths(&value)
+                        .filter(|directory| is_ours(directory))
+                        .map(|directory| term::path(&directory))
+                        .collect()
+                }
+                name if ENVIRONMENT.iter().any(|(own, _)| *own == name) => {}
+                _ => installed.environment.push((name, value)),
+            }
+        }
+        path.append(&mut installed.path);
+        installed.path = path;
+        installed.version = version;
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let path = search_path(self.launch);
+        let mut command = match self.prefix.split_first() {
+            None => clean_command(OsStr::new("/usr/local/bin/mise"), self.launch, &path),
+            Some((program, rest)) => {
+                let mut command = clean_command(program, self.launch, &path);
+                command.args(rest).arg("/usr/local/bin/mise");
+                command
+            }
+        };
+        command.env("MISE_DATA_DIR", Path::new(self.data).join("mise")).envs(ENVIRONMENT.iter().copied());
+        command
+    }
+
+    fn ask(&self, arguments: &[&OsStr]) -> Result<String, Refusal> {
+        let output = self
+            .command()
+            .args(arguments)
+            .env("MISE_OFFLINE", "1")
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output();
+        let what = arguments.iter().map(|argument| term::os(argument)).collect::<Vec<_>>().join(" ");
+        match output {
+            Ok(output) if output.status.success() => String::from_utf8(output.stdout)
+                .map_err(|_| Refusal::new(format!("mise {what} gives no text"), "rebuild the image with coco rebuild")),
+            Ok(output) => {
+                Err(Refusal::new(format!("mise {what} failed ({})", output.status), "its own words stand above"))
+            }
+            Err(error) => {
+                Err(Refusal::new(format!("can't run mise {what}: {error}"), "rebuild the image with coco rebuild"))
+            }
+        }
+    }
+}
+
+/// The specifier at the exact version. The '@' of an npm scope stands first or after the colon.
+fn exact(specifier: &OsStr, version: &str) -> OsString {
+    let text = specifier.to_str().unwrap_or_default();
+    let start = text.find(':').map_or(0, |colon| colon + 1) + 1;
+    let package = match text.char_indices().find(|(at, letter)| *at >= start && *letter == '@') {
+        Some((at, _)) => text.split_at_checked(at).map_or(text, |(package, _)| package),
+        None => text,
+    };
+    format!("{package}@{version}").into()
+}
+
+fn is_ours(directory: &Path) -> bool {
+    directory.starts_with(DATA_GUEST) || directory.starts_with(RUNTIMES_GUEST)
+}
+
+fn parse_environment(text: &str) -> Option<BTreeMap<String, String>> {
+    let root: serde_json::Value = serde_json::from_str(text).ok()?;
+    root.as_object()?.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exact_specifier() {
+        for (specifier, expected) in [
+            ("npm:eslint", "npm:eslint@1.2"),
+            ("npm:eslint@latest", "npm:eslint@1.2"),
+            ("npm:@a/b", "npm:@a/b@1.2"),
+            ("npm:@a/b@3", "npm:@a/b@1.2"),
+            ("node@22", "node@1.2"),
+            ("uv", "uv@1.2"),
+        ] {
+            assert_eq!(exact(OsStr::new(specifier), "1.2"), expected);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The image: which stage a tool needs, whether it is built, and how to build it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::engine::{Engine, EngineKind};
+use crate::error::Error;
+use crate::exec;
+use crate::facts::World;
+use crate::install::{lock_exclusive, make_private, read_limited, write_atomically, write_record_json};
+use crate::json;
+use crate::names::{Backend, ToolSpec};
+use crate::policy::ca_bundle;
+use crate::{store, term};
+
+/// What images are built on, unless `COCO_BASE_IMAGE` says otherwise.
+const BASE_IMAGE: &str = "docker.io/library/debian:forky-slim";
+
+/// A stage of the Containerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// mise and nothing else.
+    Base,
+    /// node and npm.
+    Node,
+    /// python and pipx.
+    Python,
+    /// rustc and cargo.
+    Rust,
+    /// ruby and gem.
+    Ruby,
+    /// go.
+    Go,
+}
+
+impl Stage {
+    /// Every stage.
+    pub const ALL: &'static [Stage] = &[Stage::Base, Stage::Node, Stage::Python, Stage::Rust, Stage::Ruby, Stage::Go];
+
+    /// Its name in the Containerfile.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Base => "base",
+            Stage::Node => "node",
+            Stage::Python => "python",
+            Stage::Rust => "rust",
+            Stage::Ruby => "ruby",
+            Stage::Go => "go",
+        }
+    }
+
+    /// The stage whose runtime a tool needs.
+    pub fn of(tool: &ToolSpec) -> Stage {
+        match tool.backend {
+            Backend::Npm => Stage::Node,
+            Backend::Pipx => Stage::Python,
+            Backend::Cargo => Stage::Rust,
+            Backend::Gem => Stage::Ruby,
+            Backend::Go => Stage::Go,
+            Backend::Core => {
+                Stage::ALL.iter().copied().find(|stage| stage.name() == tool.package).unwrap_or(Stage::Base)
+            }
+        }
+    }
+}
+
+/// What is known about a built stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ImageRecord {
+    id: String,
+    containerfile: String,
+    base: String,
+    base_digest: String,
+}
+
+/// Whether layers of an earlier build may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// They may.
+    Use,
+    /// Everything is made anew.
+    Ignore,
+}
+
+/// The image's id for a stage if it is known, without building: for `show` and `--dry-run`.
+pub fn known(world: &World, engine: &Engine, stage: Stage) -> Result<Option<String>, Error> {
+    if let Some(image) = of_the_user(world)? {
+        return Ok(Some(image));
+    }
+    let base = base_image(world)?;
+    let containerfile = store::containerfile_digest();
+    Ok(read(&record_path(world, engine, stage))
+        .filter(|record| record.base == base && record.containerfile == containerfile)
+        .map(|record| record.id))
+}
+
+/// The image's id for a stage; builds it when there is none, or when the Containerfile or the
+/// base's name has changed.
+pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<String, Error> {
+    if let Some(id) = known(world, engine, stage)? {
+        return Ok(id);
+    }
+    let lock = world.directories.state.join("images").join(format!("{}-{}.lock", engine.kind.program(), stage.name()));
+    let _lock = lock_exclusive(&lock, || {
+        term::say(&format!("waiting for another coco that builds the image for {}", stage.name()))
+    })?;
+    match known(world, engine, stage)? {
+        Some(id) => Ok(id),
+        None => build(world, engine, stage, Cache::Use),
+    }
+}
+
+/// Forgets a stage whose image the engine no longer has; gives whether that was so.
+pub fn forget_if_gone(world: &World, engine: &Engine, stage: Stage, image: &str) -> bool {
+    let gone = exec::ask(engine, &["image", "inspect", "--format={{.Id}}", image]).is_none();
+    // A record that can't be removed is met again by the next start, which says so.
+    gone && of_the_user(world).is_ok_and(|own| own.is_none())
+        && std::fs::remove_file(record_path(world, engine, stage)).is_ok()
+}
+
+/// The stages that were built.
+pub fn built(world: &World, engine: &Engine) -> Vec<Stage> {
+    Stage::ALL.iter().copied().filter(|stage| record_path(world, engine, *stage).exists()).collect()
+}
+
+/// Builds a stage and records it. Reports when the base image has changed since the last build.
+pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Result<String, Error> {
+    let failed =
+        |message: String, hint: &str| Error::Image { stage: stage.name().to_owned(), message, hint: hint.to_owned() };
+    let base = base_image(world)?;
+    let containerfile = store::containerfile()?;
+    let context = world.directories.runtime.join(format!("build-{}", world.pid));
+    let _removed = Context(context.clone());
+    make_private(&context)?;
+    write_atomically(&context.join("Containerfile"), containerfile.bytes())?;
+    let bundle = ca_bundle(world)?.map(|path| std::fs::read(&path).map_err(Error::io("read", path))).transpose()?;
+    write_atomically(&context.join("ca.crt"), &bundle.unwrap_or_default())?;
+    let id_file = context.join("id");
+    let arguments = arguments(engine, stage, cache, &base, &context, &id_file);
+    term::say(&format!("building the image for {} (once; it takes a minute or more)", stage.name()));
+    let started = std::time::Instant::now();
+    let mut tail: Vec<String> = Vec::new();
+    let success = exec::build(&world.program, engine, &arguments, |line| {
+        if is_step(line) {
+            term::say(&format!("image {}: {line}", stage.name()));
+        }
+        if tail.len() >= 40 {
+            tail.remove(0);
+        }
+        tail.push(line.to_owned());
+    })?;
+    if !success {
+        term::relay(&tail.join("\n"));
+        return Err(failed(
+            format!("{} build failed", engine.kind.program()),
+            "its last words stand above; COCO_CA_BUNDLE names a CA bundle where TLS is re-signed",
+        ));
+    }
+    let id = read_limited(&id_file, 256)
+        .ok()
+        .flatten()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map(|id| id.trim().to_owned());
+    let id = id.filter(|id| is_image_id(id)).ok_or_else(|| {
+        failed("the engine reports no image id".to_owned(), "try again, or try another engine with COCO_RUNTIME")
+    })?;
+    let id = if id.contains(':') { id } else { format!("sha256:{id}") };
+    let base_digest = exec::ask(engine, &["image", "inspect", "--format={{.Id}}", &base]).unwrap_or_default();
+    let path = record_path(world, engine, stage);
+    if let Some(old) = read(&path)
+        && old.base == base
+        && old.base_digest != base_digest
+    {
+        term::note(
+            "warning",
+            &format!("the base image {base} has changed: it was {}, it is {base_digest}", old.base_digest),
+        );
+    }
+    write_record_json(
+        &path,
+        &json!({"id": id, "containerfile": store::containerfile_digest(), "base": base, "base_digest": base_digest}),
+    )?;
+    term::say(&format!("image {}: built in {:.0} s", stage.name(), started.elapsed().as_secs_f32()));
+    Ok(id)
+}
+
+/// The engine's arguments for a build.
+fn arguments(engine: &Engine, stage: Stage, cache: Cache, base: &str, context: &Path, id_file: &Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["build".into()];
+    if engine.kind == EngineKind::Podman {
+        // podman asks for more than its own hard limit unless told, and fails where it may not.
+        let limit = |resource| nix::sys::resource::getrlimit(resource).map_or(1024, |(_, hard)| hard);
+        let files = limit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+        let processes = limit(nix::sys::resource::Resource::RLIMIT_NPROC).min(32_768);
+        arguments.push(format!("--ulimit=nofile={files}:{files}").into());
+        arguments.push(format!("--ulimit=nproc={processes}:{processes}").into());
+    }
+    if cache == Cache::Ignore {
+        arguments.push("--no-cache".into());
+    }
+    let path = |option: &str, path: &Path| {
+        let mut text = OsString::from(option);
+        text.push(path);
+        text
+    };
+    arguments.push(format!("--build-arg=BASE_IMAGE={base}").into());
+    arguments.push(format!("--target={}", stage.name()).into());
+    let tag = if stage == Stage::Base { "latest" } else { stage.name() };
+    arguments.push(format!("--tag=localhost/coco:{tag}").into());
+    arguments.push(path("--iidfile=", id_file));
+    arguments.push(path("--file=", &context.join("Containerfile")));
+    arguments.push(context.into());
+    arguments
+}
+
+/// A line that tells how far a build is: podman's and docker's.
+fn is_step(line: &str) -> bool {
+    line.contains("STEP ") || line.starts_with("Step ") || (line.starts_with('#') && line.contains('['))
+}
+
+fn is_image_id(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The build context, removed when dropped.
+struct Context(PathBuf);
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn record_path(world: &World, engine: &Engine, stage: Stage) -> PathBuf {
+    world.directories.state.join("images").join(format!("{}-{}.json", engine.kind.program(), stage.name()))
+}
+
+fn read(path: &Path) -> Option<ImageRecord> {
+    let bytes = read_limited(path, 4096).ok()??;
+    let root = json::parse(&bytes, 4096).ok()?;
+    let text = |key: &str| root.member(key).and_then(json::Value::text).map(str::to_owned);
+    Some(ImageRecord {
+        id: text("id").filter(|id| is_image_id(id))?,
+        containerfile: text("containerfile")?,
+        base: text("base")?,
+        base_digest: text("base_digest")?,
+    })
+}
+
+/// `COCO_IMAGE`: used as it is.
+fn of_the_user(world: &World) -> Result<Option<String>, Error> {
+    reference(world, "COCO_IMAGE")
+}
+
+fn base_image(world: &World) -> Result<String, Error> {
+    Ok(reference(world, "COCO_BASE_IMAGE")?.unwrap_or_else(|| BASE_IMAGE.to_owned()))
+}
+
+/// An image reference in a variable: no option, no blanks.
+fn reference(world: &World, name: &'static str) -> Result<Option<String>, Error> {
+    let Some(text) = world.text(name)? else { return Ok(None) };
+    let good = text.len() <= 512
+        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte));
+    if good {
+        return Ok(Some(text.to_owned()));
+    }
+    Err(Error::Environment {
+        name,
+        message: format!("{text:?} is no image reference"),
+        hint: "write for example localhost/my-image:latest".to_owned(),
+    })
+}

@@ -1,0 +1,122 @@
+//! Container Conductor: runs developer tools in a sandbox with only the permissions that a small
+//! JSON file grants.
+//!
+//! One direction, left to right; a module uses what stands before it and the leaves (`names`,
+//! `json`, `error`, `term`):
+//!
+//! ```text
+//! argv --> applet --> args --> store, tools --> facts --> policy --> plan --> exec
+//! bytes    who am I   typed    verified, typed  world     decision   argv     processes
+//! ```
+
+pub mod applet;
+pub mod args;
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod error;
+pub mod exec;
+pub mod explain;
+pub mod facts;
+pub mod help;
+pub mod image;
+pub mod install;
+pub mod json;
+pub mod names;
+pub mod plan;
+pub mod policy;
+pub mod prepare;
+pub mod signed;
+pub mod store;
+pub mod term;
+pub mod tools;
+pub mod xauthority;
+
+mod cmd;
+mod fetch;
+mod helper;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+
+use applet::Applet;
+use error::Error;
+use exec::Outcome;
+use facts::{Facts, World};
+use names::ToolName;
+
+/// The whole program: the process's arguments to its exit code.
+pub fn main() -> u8 {
+    close_inherited_files();
+    let mut argv = std::env::args_os();
+    let name = argv.next();
+    let arguments: Vec<OsString> = argv.collect();
+    let outcome = applet::applet(name.as_ref()).and_then(|applet| match applet {
+        Applet::Init => Ok(helper::main(&arguments)),
+        Applet::Guard => Err(exec::guard(&arguments)),
+        Applet::Manage => cmd::manage(&guarded_world("coco")?, arguments),
+        Applet::Tool(tool) => run_tool(&guarded_world(tool.as_str())?, &tool, &arguments),
+    });
+    outcome.unwrap_or_else(|error| error.report())
+}
+
+/// One run of a tool: the pipeline.
+///
+/// # Errors
+/// Whatever kept the tool from being started; its own failure is an exit code.
+pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<u8, Error> {
+    let tool = tools::load(world, name)?;
+    let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
+    let policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
+    let engine = facts::find_engine(world)?;
+    for warning in &policy.warnings {
+        term::note("warning", warning);
+    }
+    let stage = image::Stage::of(&policy.installation.tool);
+    // Twice at most: an image that the engine has lost is built again, once.
+    for _ in 0..2 {
+        let (image, record) = prepare::ready(world, &facts, &policy, &engine, &tool.digest)?;
+        let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
+        match exec::run(&plan)? {
+            Outcome::Exited(code) => return Ok(code),
+            Outcome::EngineFailed(code)
+                if code != error::EXIT_FAILURE || !image::forget_if_gone(world, &engine, stage, &image) =>
+            {
+                return Err(Error::Engine {
+                    message: format!("{} did not start the sandbox (exit code {code})", engine.kind.program()),
+                    hint: format!("what it said stands above; its command: coco run --dry-run {name}"),
+                });
+            }
+            Outcome::EngineFailed(_) => {}
+        }
+    }
+    Err(Error::Engine { message: "the engine lost the image again".to_owned(), hint: "try coco rebuild".to_owned() })
+}
+
+/// The world, unless an engine that coco started has started coco.
+fn guarded_world(name: &str) -> Result<World, Error> {
+    let world = World::read()?;
+    match world.variable(exec::RECURSION_GUARD) {
+        None => Ok(world),
+        Some(_) => Err(Error::Recursion { name: name.to_owned() }),
+    }
+}
+
+/// Closes what the caller left open beyond the standard streams, so that none of it is inherited
+/// by the engine. Runs first: this process has not opened anything yet.
+fn close_inherited_files() {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<i32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    for number in open {
+        // The directory's own descriptor is closed already.
+        let _ = nix::unistd::close(number);
+    }
+}
+
+/// An operand that has to be a tool's name.
+fn tool_name(operand: &OsStr) -> Result<ToolName, Error> {
+    ToolName::new(operand.to_str().unwrap_or("\u{fffd}")).map_err(|message| Error::BadName { message })
+}

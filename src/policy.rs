@@ -1,0 +1,565 @@
+//! The decision: what one tool gets in one run. Pure: (tool, coco file, facts) to plain data.
+//!
+//! "Can /home be mounted?" is answered by reading this file. The zero value of each enum is the
+//! closed one, a `match` on a permission names every variant, and whatever widens the sandbox has
+//! `dangerous` in its name.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Access, CocoFile, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11};
+use crate::error::Error;
+use crate::facts::{Display, Facts, Source, SourceKind, World};
+use crate::names::{AptName, EnvName, GuestPath, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec};
+use crate::term;
+
+/// Where the tool starts when nothing of the project is mounted.
+pub const WORKSPACE: &str = "/workspace";
+
+/// The limit on processes and threads where the coco file sets none.
+pub const DEFAULT_PIDS: u32 = 4096;
+
+/// What a tool gets.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Policy {
+    /// The tool.
+    pub tool: ToolName,
+    /// The program that is run.
+    pub program: ProgramName,
+    /// What is installed.
+    pub installation: Installation,
+    /// The host's files that it sees, and no others.
+    pub mounts: Vec<Granted>,
+    /// Where it starts, inside.
+    pub workdir: PathBuf,
+    /// Its whole environment but HOME and PATH, which the helper sets.
+    pub environment: Vec<(EnvName, OsString)>,
+    /// What it may reach.
+    pub network: RunNetwork,
+    /// Ports published on the host.
+    pub ports: Vec<PublishedPort>,
+    /// Whether it may write its own installation.
+    pub data: Access,
+    /// The X display.
+    pub display: Option<Display>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// More engine arguments: harmless ones, or consented to.
+    pub engine_arguments: Vec<String>,
+    /// Whether the helper must find the sandbox closed.
+    pub posture: Posture,
+    /// The CA bundle that it is to trust.
+    pub ca_bundle: Option<PathBuf>,
+    /// What the user must be told at every run.
+    pub warnings: Vec<String>,
+}
+
+/// What the install phase does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    /// The tool.
+    pub tool: ToolSpec,
+    /// Debian packages for its installation.
+    pub apt: Vec<AptName>,
+    /// Runtimes, into the runtimes directory.
+    pub runtimes: Vec<ToolSpec>,
+    /// Other tools, into the tool's own directory: their installation runs package code.
+    pub companions: Vec<ToolSpec>,
+    /// Whether the runtimes directory is shared.
+    pub isolation: Isolation,
+}
+
+/// A bind mount that was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// On the host, canonical.
+    pub src: PathBuf,
+    /// Inside.
+    pub dst: GuestPath,
+    /// Reading or writing.
+    pub access: Access,
+    /// SELinux labels.
+    pub relabel: Relabel,
+    /// Whether the source has to be made first.
+    pub creation: Creation,
+}
+
+/// Whether a mount's source has to be made first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// It is there.
+    Present,
+    /// It is made as a directory, mode 0700.
+    MakeDirectory,
+}
+
+/// The network of a run. The closed variant stands first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RunNetwork {
+    /// No interface but a loopback of its own.
+    #[default]
+    None,
+    /// The engine's own network, private addresses included.
+    DangerousEngineDefault,
+    /// A network that the user made.
+    DangerousEngineNetwork(NetworkName),
+    /// The host's own.
+    DangerousHost,
+}
+
+/// Whether the helper insists on a closed sandbox before it starts the tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Posture {
+    /// No capabilities, no new privileges, seccomp, only granted mounts, no interface but `lo`
+    /// where the network is none.
+    #[default]
+    Closed,
+    /// The user agreed to engine arguments that may open it.
+    DangerousConsented,
+}
+
+/// Resource limits, with defaults in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Thousandths of a CPU.
+    pub milli_cpus: Option<u32>,
+}
+
+/// Decides what `tool` gets.
+///
+/// # Errors
+/// A refusal: what is asked for is forbidden, not consented to, or can't be enforced.
+pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, digest: &str) -> Result<Policy, Error> {
+    let mut warnings = Vec::new();
+    let consent = if facts.consent.as_deref() == Some(digest) { Consent::Given } else { Consent::Missing };
+    let network = network(tool, file, world, consent, &mut warnings)?;
+    let mut ports = file.ports.clone();
+    ports.extend(extra_ports(world)?);
+    enforceable(tool, file, &network, &ports)?;
+    let mounts = mounts(file, world, facts)?;
+    let (engine_arguments, posture) = engine_arguments(tool, file, consent)?;
+    let display = match file.x11 {
+        X11::Absent => None,
+        X11::DangerousDisplay => facts.display.clone(),
+    };
+    let (runtimes, companions) = file.mise.iter().cloned().partition(ToolSpec::is_runtime);
+    Ok(Policy {
+        program: program(tool, file)?,
+        installation: Installation {
+            tool: file.tool.clone(),
+            apt: file.apt.clone(),
+            runtimes,
+            companions,
+            isolation: file.isolation,
+        },
+        workdir: workdir(file, facts, &mounts)?,
+        environment: environment(file, world, display.as_ref()),
+        limits: Limits {
+            memory: file.limits.memory,
+            pids: file.limits.pids.unwrap_or(DEFAULT_PIDS),
+            milli_cpus: file.limits.milli_cpus,
+        },
+        ca_bundle: ca_bundle(world)?,
+        tool: tool.clone(),
+        data: file.data,
+        mounts,
+        network,
+        ports,
+        display,
+        engine_arguments,
+        posture,
+        warnings,
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consent {
+    Missing,
+    Given,
+}
+
+/// What a coco file needs consent for, in words; empty for most.
+pub fn needs_consent(file: &CocoFile) -> Vec<String> {
+    let mut needs: Vec<String> = file
+        .podman_args
+        .iter()
+        .filter(|argument| !is_harmless(argument))
+        .map(|argument| format!("the engine argument {argument:?}"))
+        .collect();
+    if file.network == Network::DangerousHost {
+        needs.push("the host's own network".to_owned());
+    }
+    needs
+}
+
+fn program(tool: &ToolName, file: &CocoFile) -> Result<ProgramName, Error> {
+    match &file.command {
+        Some(program) => Ok(program.clone()),
+        None => ProgramName::new(tool.as_str()).map_err(|message| Error::BadName { message }),
+    }
+}
+
+// --- network ---
+
+fn network(
+    tool: &ToolName,
+    file: &CocoFile,
+    world: &World,
+    consent: Consent,
+    warnings: &mut Vec<String>,
+) -> Result<RunNetwork, Error> {
+    if world.is_on("COCO_ALLOW_NETWORK") && !matches!(file.network, Network::DangerousHost) {
+        warnings.push(format!(
+            "COCO_ALLOW_NETWORK is set: {tool} runs with the engine's network, whatever its coco file says"
+        ));
+        return Ok(RunNetwork::DangerousEngineDefault);
+    }
+    let not_enforced = |option| {
+        Err(Error::NotEnforced {
+            tool: tool.to_string(),
+            option,
+            hint: "COCO_ALLOW_NETWORK=1 runs it once with the engine's whole network instead, if you accept that"
+                .to_owned(),
+        })
+    };
+    match &file.network {
+        Network::None => Ok(RunNetwork::None),
+        Network::AllowedHosts(_) => not_enforced("allowed_hosts"),
+        Network::Public => not_enforced("network: public"),
+        Network::EngineDefault => Ok(RunNetwork::DangerousEngineDefault),
+        Network::EngineNetwork(name) => Ok(RunNetwork::DangerousEngineNetwork(name.clone())),
+        Network::DangerousHost => match consent {
+            Consent::Given => Ok(RunNetwork::DangerousHost),
+            Consent::Missing => {
+                Err(Error::Consent { tool: tool.to_string(), what: "the host's own network".to_owned() })
+            }
+        },
+    }
+}
+
+fn extra_ports(world: &World) -> Result<Vec<PublishedPort>, Error> {
+    let Some(list) = world.text("COCO_EXTRA_PORTS")? else { return Ok(Vec::new()) };
+    list.split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| {
+            PublishedPort::new(entry).map_err(|message| Error::Environment {
+                name: "COCO_EXTRA_PORTS",
+                message,
+                hint: "write for example COCO_EXTRA_PORTS=8080:80,9000:9000".to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// What this version can't enforce is refused: a tool never runs with less than its file asks for.
+fn enforceable(tool: &ToolName, file: &CocoFile, network: &RunNetwork, ports: &[PublishedPort]) -> Result<(), Error> {
+    let refuse = |option, hint: &str| Err(Error::NotEnforced { tool: tool.to_string(), option, hint: hint.to_owned() });
+    match &file.protect {
+        // The second is what happens anyway: nothing is protected yet.
+        Protect::Default | Protect::DangerousNothing => {}
+        Protect::List | Protect::Paths(_) => {
+            return refuse("protect", "leave \"protect\" out, and mount read-only what must not change");
+        }
+    }
+    match network {
+        RunNetwork::None if !ports.is_empty() => refuse(
+            "ports without a network",
+            "engines drop such ports silently; with \"network\": \"default\" they work",
+        ),
+        RunNetwork::DangerousHost if !ports.is_empty() => {
+            refuse("ports on the host's network", "leave \"ports\" out: the tool listens on the host itself")
+        }
+        RunNetwork::None
+        | RunNetwork::DangerousEngineDefault
+        | RunNetwork::DangerousEngineNetwork(_)
+        | RunNetwork::DangerousHost => Ok(()),
+    }
+}
+
+// --- mounts ---
+
+fn mounts(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Granted>, Error> {
+    let mut granted: Vec<Granted> = Vec::new();
+    for (mount, source) in file.mounts.iter().zip(&facts.sources) {
+        forbidden(&source.canonical, &mount.src, world)?;
+        let creation = presence(source, mount, world)?;
+        let dst = destination(mount, source)?;
+        if let Some(other) = granted.iter().find(|other| other.dst == dst) {
+            return Err(Error::Mount {
+                path: source.canonical.clone(),
+                reason: format!("{} is mounted at {dst} already", term::path(&other.src)),
+                hint: "give one of the two another \"dst\"".to_owned(),
+            });
+        }
+        let new =
+            Granted { src: source.canonical.clone(), dst, access: mount.access, relabel: mount.relabel, creation };
+        granted.extend(below(&new, facts));
+        granted.push(new);
+    }
+    // Parents before children, whatever the order in the file: an engine that mounts in the given
+    // order would otherwise hide a child.
+    granted.sort_by(|left, right| left.dst.cmp(&right.dst));
+    Ok(granted)
+}
+
+/// File systems mounted below a read-only source: a read-only bind does not reach into them, so
+/// each is mounted over itself, read-only (mount_setattr(2) tells the difference).
+fn below(granted: &Granted, facts: &Facts) -> Vec<Granted> {
+    if granted.access != Access::ReadOnly {
+        return Vec::new();
+    }
+    facts
+        .mount_points
+        .iter()
+        .filter(|point| **point != granted.src)
+        .filter_map(|point| {
+            let rest = point.strip_prefix(&granted.src).ok()?.to_str()?;
+            let dst = GuestPath::new(&format!("{}/{rest}", granted.dst)).ok()?;
+            Some(Granted { src: point.clone(), dst, ..granted.clone() })
+        })
+        .collect()
+}
+
+fn presence(source: &Source, mount: &Mount, world: &World) -> Result<Creation, Error> {
+    let refuse = |reason: &str, hint: &str| {
+        Err(Error::Mount { path: source.asked.clone(), reason: reason.to_owned(), hint: hint.to_owned() })
+    };
+    match source.kind {
+        SourceKind::Directory | SourceKind::File => Ok(Creation::Present),
+        SourceKind::Special => {
+            refuse("it is a socket, a device or a pipe", "only files and directories can be mounted")
+        }
+        SourceKind::Missing => match mount.src {
+            MountSource::Home(Some(_)) if source.canonical.starts_with(&world.home) => Ok(Creation::MakeDirectory),
+            _ => refuse("it does not exist", "create it, or take the mount out of the coco file"),
+        },
+    }
+}
+
+fn destination(mount: &Mount, source: &Source) -> Result<GuestPath, Error> {
+    if let Some(dst) = &mount.dst {
+        return Ok(dst.clone());
+    }
+    let refuse = |reason: String| Error::Mount {
+        path: source.canonical.clone(),
+        reason,
+        hint: "give the mount a \"dst\", for example \"/workspace\"".to_owned(),
+    };
+    let text = source
+        .canonical
+        .to_str()
+        .ok_or_else(|| refuse("its path is not UTF-8, so it can't be the same inside".to_owned()))?;
+    GuestPath::new(text).map_err(|message| refuse(format!("it can't have the same path inside: {message}")))
+}
+
+/// Trees of which nothing may be mounted: the kernel's and the running system's own.
+const FORBIDDEN_TREES: &[&str] = &["/proc", "/sys", "/dev", "/run", "/var/run", "/boot"];
+
+/// Directories that may not be mounted themselves, only something inside.
+const FORBIDDEN_WHOLE: &[&str] =
+    &["/", "/home", "/root", "/etc", "/var", "/usr", "/tmp", "/var/tmp", "/opt", "/srv", "/mnt", "/media", "/var/lib"];
+
+/// Trees below home that hold secrets or decide what runs on the host.
+const FORBIDDEN_AT_HOME: &[&str] = &[
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".docker",
+    ".password-store",
+    ".pki",
+    ".mozilla",
+    ".thunderbird",
+    ".netrc",
+    ".git-credentials",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/git",
+    ".config/containers",
+    ".config/systemd",
+    ".config/autostart",
+    ".config/mise",
+    ".config/environment.d",
+    ".local/share/containers",
+    ".local/share/keyrings",
+    ".local/share/mise",
+    ".local/bin",
+    ".bashrc",
+    ".bash_profile",
+    ".profile",
+    ".zshrc",
+    ".zshenv",
+];
+
+fn forbidden(path: &Path, asked: &MountSource, world: &World) -> Result<(), Error> {
+    let way_out = match asked {
+        MountSource::CurrentDirectory | MountSource::Project => "start the tool in the project's own directory",
+        MountSource::Home(_) | MountSource::Absolute(_) => "mount the one directory or file that the tool needs",
+    };
+    let refuse = |reason: String| Err(Error::Mount { path: path.to_owned(), reason, hint: way_out.to_owned() });
+    if let Some(tree) = FORBIDDEN_TREES.iter().find(|tree| path.starts_with(tree)) {
+        return refuse(format!("nothing of {tree} may be seen inside"));
+    }
+    if world.home.starts_with(path) {
+        return refuse("it is or holds your home directory, with all your secrets".to_owned());
+    }
+    if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) {
+        return refuse("the whole of it is too much".to_owned());
+    }
+    let own = [
+        &world.directories.tools,
+        &world.directories.volumes,
+        &world.directories.config,
+        &world.directories.state,
+        &world.directories.bin,
+        &world.directories.runtime,
+    ];
+    let at_home: Vec<PathBuf> = FORBIDDEN_AT_HOME.iter().map(|name| world.home.join(name)).collect();
+    for secret in at_home.iter().chain(own) {
+        if path.starts_with(secret) || secret.starts_with(path) {
+            return refuse(format!("it is, is inside or holds {}, which no tool may see", term::path(secret)));
+        }
+    }
+    Ok(())
+}
+
+/// The working directory inside: where the current directory is mounted, unless the file says.
+fn workdir(file: &CocoFile, facts: &Facts, mounts: &[Granted]) -> Result<PathBuf, Error> {
+    let inside = |sources: &[MountSource]| {
+        file.mounts.iter().zip(&facts.sources).filter(|(mount, _)| sources.contains(&mount.src)).find_map(
+            |(_, source)| {
+                let rest = facts.cwd.strip_prefix(&source.canonical).ok()?;
+                let granted = mounts.iter().find(|granted| granted.src == source.canonical)?;
+                Some(if rest.as_os_str().is_empty() {
+                    PathBuf::from(granted.dst.as_str())
+                } else {
+                    Path::new(granted.dst.as_str()).join(rest)
+                })
+            },
+        )
+    };
+    match &file.workdir {
+        Workdir::Guest(path) => Ok(PathBuf::from(path.as_str())),
+        Workdir::Default => {
+            Ok(inside(&[MountSource::CurrentDirectory, MountSource::Project])
+                .unwrap_or_else(|| PathBuf::from(WORKSPACE)))
+        }
+        Workdir::CurrentDirectory => {
+            let seen = mounts
+                .iter()
+                .any(|granted| facts.cwd.starts_with(&granted.src) && Path::new(granted.dst.as_str()) == granted.src);
+            if seen {
+                return Ok(facts.cwd.clone());
+            }
+            Err(Error::Mount {
+                path: facts.cwd.clone(),
+                reason: "the tool is to start there (\"workdir\": \".\"), and no mount shows it at its own path"
+                    .to_owned(),
+                hint: "add {\"src\": \".\"} or {\"src\": \"@project\"} without \"dst\" to \"mounts\"".to_owned(),
+            })
+        }
+    }
+}
+
+// --- environment ---
+
+/// Variables that only change how output looks; without them a tool would not behave like the bare one.
+const PRESENTATION: &[&str] = &["TERM", "COLORTERM", "NO_COLOR"];
+
+/// The variables by which clients find a CA bundle, each with the client that reads it: OpenSSL and
+/// Go, node, requests, pip, cargo, git, curl.
+pub const CA_VARIABLES: &[&str] = &[
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+    "GIT_SSL_CAINFO",
+    "CURL_CA_BUNDLE",
+];
+
+/// Where the CA bundle is mounted inside.
+pub const CA_GUEST: &str = "/run/coco/ca.crt";
+
+fn environment(file: &CocoFile, world: &World, display: Option<&Display>) -> Vec<(EnvName, OsString)> {
+    let mut variables: Vec<(EnvName, OsString)> = Vec::new();
+    let mut set = |name: &str, value: &OsStr| {
+        if let Ok(name) = EnvName::new(name) {
+            variables.retain(|(other, _)| *other != name);
+            variables.push((name, value.to_owned()));
+        }
+    };
+    set("LANG", OsStr::new("C.UTF-8"));
+    for name in PRESENTATION {
+        if let Some(value) = world.variable(name) {
+            set(name, value);
+        }
+    }
+    if world.variable("COCO_CA_BUNDLE").is_some() {
+        for name in CA_VARIABLES {
+            set(name, OsStr::new(CA_GUEST));
+        }
+    }
+    if let Some(display) = display {
+        set("DISPLAY", OsStr::new(&display.name));
+        set("XAUTHORITY", OsStr::new(crate::plan::XAUTHORITY_GUEST));
+    }
+    for name in &file.env_passthrough {
+        if let Some(value) = world.variables.get(OsStr::new(name.as_str())) {
+            set(name.as_str(), value);
+        }
+    }
+    for (name, value) in &file.env {
+        set(name.as_str(), OsStr::from_bytes(value.as_bytes()));
+    }
+    variables
+}
+
+/// The CA bundle in `COCO_CA_BUNDLE`.
+pub fn ca_bundle(world: &World) -> Result<Option<PathBuf>, Error> {
+    let Some(path) = world.variable("COCO_CA_BUNDLE").map(PathBuf::from) else { return Ok(None) };
+    if path.is_absolute() {
+        return Ok(Some(path));
+    }
+    Err(Error::Environment {
+        name: "COCO_CA_BUNDLE",
+        message: format!("{} is not an absolute path", term::path(&path)),
+        hint: "set it to the absolute path of a PEM file".to_owned(),
+    })
+}
+
+// --- engine arguments ---
+
+/// Options that can't open the sandbox whatever their value is; only in the spelling `--name=value`.
+const HARMLESS: &[&str] = &["--shm-size", "--hostname", "--label", "--stop-timeout", "--stop-signal", "--tz"];
+
+fn is_harmless(argument: &str) -> bool {
+    let Some((option, value)) = argument.split_once('=') else { return false };
+    HARMLESS.contains(&option)
+        && !value.is_empty()
+        && value.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || b"._:+/-".contains(&byte) || (option == "--label" && byte == b'=')
+        })
+}
+
+fn engine_arguments(tool: &ToolName, file: &CocoFile, consent: Consent) -> Result<(Vec<String>, Posture), Error> {
+    let dangerous = file.podman_args.iter().find(|argument| !is_harmless(argument));
+    match (dangerous, consent) {
+        (None, _) => Ok((file.podman_args.clone(), Posture::Closed)),
+        (Some(_), Consent::Given) => Ok((file.podman_args.clone(), Posture::DangerousConsented)),
+        (Some(argument), Consent::Missing) => {
+            Err(Error::Consent { tool: tool.to_string(), what: format!("the engine argument {argument:?}") })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

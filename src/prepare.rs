@@ -1,0 +1,215 @@
+//! What has to be there before a run: the image and the installation. Each is a pipeline of its
+//! own, facts to policy to plan to exec, and is passed by when its record says that it is done.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::control::Installed;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::exec;
+use crate::facts::{Facts, World};
+use crate::image::{self, Stage};
+use crate::install::{
+    self, Record, accept, is_in_use, lock_exclusive, make_private, read_limited, read_record, record_path, write_record,
+};
+use crate::plan::{self, tool_directory};
+use crate::policy::Policy;
+use crate::term;
+
+/// How much of an installer's words are shown when it fails, in bytes.
+const SHOWN_LOG: usize = 8 << 10;
+
+/// The image's id and the tool's record, made when they are missing or out of date.
+pub fn ready(
+    world: &World,
+    facts: &Facts,
+    policy: &Policy,
+    engine: &Engine,
+    coco_file: &str,
+) -> Result<(String, Record), Error> {
+    let image = image::ready(world, engine, Stage::of(&policy.installation.tool))?;
+    let record = installed(world, policy, engine, &image);
+    match record {
+        Some(record) => Ok((image, record)),
+        None => install(world, facts, policy, engine, image, coco_file, Version::AsRecorded),
+    }
+}
+
+/// Installs the newest version that the coco file allows.
+pub fn upgrade(
+    world: &World,
+    facts: &Facts,
+    policy: &Policy,
+    engine: &Engine,
+    coco_file: &str,
+) -> Result<Record, Error> {
+    let image = image::ready(world, engine, Stage::of(&policy.installation.tool))?;
+    if needs_nothing(policy) {
+        return Ok(install::system_record(policy, &image));
+    }
+    install(world, facts, policy, engine, image, coco_file, Version::Newest).map(|(_, record)| record)
+}
+
+/// The valid record of an installation from this image, if there is one.
+pub fn installed(world: &World, policy: &Policy, engine: &Engine, image: &str) -> Option<Record> {
+    if needs_nothing(policy) {
+        return Some(install::system_record(policy, image));
+    }
+    let record = read_record(&record_path(world, engine, &policy.tool))?;
+    let data = tool_directory(world, engine, &policy.tool).join(record.data.as_ref()?);
+    (record.inputs == install::inputs(policy, image) && data.is_dir()).then_some(record)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    AsRecorded,
+    Newest,
+}
+
+/// Whether everything is the image's own.
+fn needs_nothing(policy: &Policy) -> bool {
+    let wanted = &policy.installation;
+    wanted.tool.is_system() && wanted.companions.is_empty() && wanted.runtimes.is_empty() && wanted.apt.is_empty()
+}
+
+fn install(
+    world: &World,
+    facts: &Facts,
+    policy: &Policy,
+    engine: &Engine,
+    image: String,
+    coco_file: &str,
+    version: Version,
+) -> Result<(String, Record), Error> {
+    let own = tool_directory(world, engine, &policy.tool);
+    let _lock = lock_exclusive(&own.join("install.lock"), || {
+        term::say(&format!("waiting for another coco that installs {}", policy.tool));
+    })?;
+    if version == Version::AsRecorded
+        && let Some(record) = installed(world, policy, engine, &image)
+    {
+        return Ok((image, record));
+    }
+    let path = record_path(world, engine, &policy.tool);
+    let specifier = policy.installation.tool.to_string();
+    // An installation that is only repeated, because the image was rebuilt, keeps its version.
+    let pinned = match version {
+        Version::Newest => None,
+        Version::AsRecorded => {
+            read_record(&path).filter(|old| old.tool == specifier && old.version != "system").map(|old| old.version)
+        }
+    };
+    let log = world.directories.state.join("logs").join(format!("install-{}.log", policy.tool));
+    make_private(log.parent().unwrap_or(Path::new("/")))?;
+    fs::write(&log, b"").map_err(Error::io("write", &log))?;
+    let data = format!(
+        "data-{:x}-{:x}",
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
+        world.pid
+    );
+    let started = Instant::now();
+    term::say(&format!("installing {specifier} for {}", policy.tool));
+    let outcome = phases(world, facts, policy, engine, &image, &data, pinned.as_deref(), &log);
+    let installed = match outcome {
+        Ok(installed) => installed,
+        Err(error) => {
+            show_log(&log);
+            // What is left of it is never trusted; prune removes what can't be removed now.
+            let _ = fs::remove_dir_all(own.join(&data));
+            return Err(error);
+        }
+    };
+    let record = Record {
+        coco_file: coco_file.to_owned(),
+        inputs: install::inputs(policy, &image),
+        image: image.clone(),
+        tool: specifier,
+        version: if policy.installation.tool.is_system() { "system".to_owned() } else { installed.version },
+        data: Some(data),
+        path: installed.path,
+        environment: installed.environment,
+    };
+    write_record(&path, &record)?;
+    term::say(&format!("installed {} {} in {:.1} s", policy.tool, record.version, started.elapsed().as_secs_f32()));
+    remove_replaced(&own, &record);
+    Ok((image, record))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the whole context of one installation, used here alone")]
+fn phases(
+    world: &World,
+    facts: &Facts,
+    policy: &Policy,
+    engine: &Engine,
+    image: &str,
+    data: &str,
+    pinned: Option<&str>,
+    log: &Path,
+) -> Result<Installed, Error> {
+    let tool = policy.tool.as_str();
+    let checked = |installed: Installed| {
+        accept(installed).map_err(|message| Error::Install {
+            tool: tool.to_owned(),
+            message,
+            hint: "do not trust this package; report it to its registry".to_owned(),
+        })
+    };
+    let mut runtimes = Record::default();
+    if !policy.installation.runtimes.is_empty() {
+        let lock = world.directories.volumes.join(engine.kind.program()).join(".runtimes.lock");
+        let _lock = lock_exclusive(&lock, || term::say("waiting for another coco that installs runtimes"))?;
+        let installed =
+            checked(exec::install(&plan::install_runtimes(policy, world, facts, engine, image), tool, log)?)?;
+        runtimes.path = installed.path;
+        runtimes.environment = installed.environment;
+    }
+    let plan = plan::install_tool(policy, world, facts, engine, image, data, &runtimes, pinned);
+    let mut installed = checked(exec::install(&plan, tool, log)?)?;
+    installed.path.extend(runtimes.path);
+    installed.environment.splice(0..0, runtimes.environment);
+    Ok(installed)
+}
+
+fn show_log(log: &Path) {
+    let bytes = read_limited(log, 4 << 20).ok().flatten().unwrap_or_default();
+    let start = bytes.len().saturating_sub(SHOWN_LOG);
+    let tail = bytes.get(start..).unwrap_or_default();
+    if !tail.is_empty() {
+        let text: String = tail.utf8_chunks().map(|chunk| chunk.valid()).collect();
+        term::relay(&text.replace('\r', ""));
+    }
+}
+
+/// Removes installations that were replaced, but for those that a running tool uses.
+pub fn remove_replaced(own: &Path, record: &Record) -> u64 {
+    let mut freed = 0;
+    for entry in fs::read_dir(own).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let is_old =
+            name.to_str().is_some_and(|name| name.starts_with("data-") && record.data.as_deref() != Some(name));
+        if is_old && !is_in_use(&entry.path()) {
+            freed += size(&entry.path());
+            // What can't be removed now is met again by the next prune.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    freed
+}
+
+/// The bytes that a directory takes, by allocated blocks; links are not followed.
+pub fn size(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    let mut bytes = metadata.blocks() * 512;
+    if metadata.is_dir() {
+        bytes += fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .map(|entry| size(&entry.path()))
+            .sum::<u64>();
+    }
+    bytes
+}

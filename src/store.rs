@@ -1,0 +1,132 @@
+//! The bundled store and fetched files: bytes to [`Verified`] bytes. Verify, then parse.
+
+use std::io::Read;
+
+use flate2::read::DeflateDecoder;
+use minisign_verify::PublicKey;
+use rust_embed::RustEmbed;
+
+use crate::config::{self, CocoFile};
+use crate::error::Error;
+use crate::names::{ToolName, nearest};
+use crate::signed::{self, Index, Subject, Verified};
+
+/// What `build.rs` laid down: each file of `store/` and its signature, deflated.
+#[derive(RustEmbed)]
+#[folder = "$OUT_DIR/store"]
+struct Bundle;
+
+const PUBLIC_KEY: &str = include_str!("../store/coco.pub");
+
+/// The most that an embedded file inflates to, in bytes; the build put it there, the limit holds
+/// all the same.
+const MAX_EMBEDDED: u64 = 1 << 20;
+
+/// The keys that store files are checked with.
+pub fn keys() -> Result<Vec<PublicKey>, Error> {
+    let key =
+        signed::public_key(PUBLIC_KEY).map_err(|reason| Error::Signature { what: "coco.pub".to_owned(), reason })?;
+    Ok(vec![key])
+}
+
+/// The coco file of a tool in the bundled store.
+pub fn bundled(name: &ToolName) -> Result<Signed, Error> {
+    let file = format!("{name}.json");
+    if Bundle::get(&file).is_none() {
+        let index = index()?;
+        let nearest = nearest(name.as_str(), index.tools.iter().map(|entry| entry.name.as_str())).map(str::to_owned);
+        return Err(Error::NotInStore { name: name.to_string(), nearest });
+    }
+    let (bytes, signature) = (embedded(&file)?, embedded(&format!("{file}.minisig"))?);
+    config_file(name, bytes, signature, &format!("{file} in the bundled store"))
+}
+
+/// Whether the bundled store has a tool, by its file's name alone; nothing is decided by this.
+pub fn bundle_has(name: &ToolName) -> bool {
+    Bundle::get(&format!("{name}.json")).is_some()
+}
+
+/// The bundled store's index.
+pub fn index() -> Result<Index, Error> {
+    let verified = verify("index.json", &Subject::Index)?;
+    Index::parse(&verified).map_err(|error| Error::Config { file: "index.json".into(), error })
+}
+
+/// The Containerfile that images are built from.
+pub fn containerfile() -> Result<Verified, Error> {
+    verify("Containerfile", &Subject::Containerfile)
+}
+
+/// Which Containerfile this program holds, hexadecimal; cheap, for every run. What is built from is
+/// verified when it is built.
+pub fn containerfile_digest() -> String {
+    let hash = Bundle::get("Containerfile").map(|file| file.metadata.sha256_hash()).unwrap_or_default();
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A coco file with the signature that covers it.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// The bytes that were verified.
+    pub verified: Verified,
+    /// The signature file.
+    pub signature: Vec<u8>,
+    /// The parsed file.
+    pub file: CocoFile,
+}
+
+/// Verifies and then parses a store's coco file. A store's file may not ask for engine arguments
+/// or the host's network: nobody consented to those by fetching it.
+pub fn config_file(name: &ToolName, bytes: Vec<u8>, signature: Vec<u8>, what: &str) -> Result<Signed, Error> {
+    let verified = signed::verify(bytes, &signature, &keys()?, &Subject::Config(name.clone()))
+        .map_err(|reason| Error::Signature { what: what.to_owned(), reason })?;
+    let file = config::parse(verified.bytes()).map_err(|error| Error::Config { file: what.into(), error })?;
+    if let Some(error) = config::unfit_for_store(&file) {
+        return Err(Error::Config { file: what.into(), error });
+    }
+    Ok(Signed { verified, signature, file })
+}
+
+fn verify(name: &str, subject: &Subject) -> Result<Verified, Error> {
+    signed::verify(embedded(name)?, &embedded(&format!("{name}.minisig"))?, &keys()?, subject)
+        .map_err(|reason| Error::Signature { what: format!("{name} in the bundled store"), reason })
+}
+
+fn embedded(name: &str) -> Result<Vec<u8>, Error> {
+    let broken = |source| Error::Io { action: "read the bundled", path: name.into(), source };
+    let deflated = Bundle::get(name).ok_or_else(|| broken(std::io::ErrorKind::NotFound.into()))?;
+    let mut bytes = Vec::new();
+    DeflateDecoder::new(deflated.data.as_ref()).take(MAX_EMBEDDED).read_to_end(&mut bytes).map_err(broken)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bundled_file_verifies_and_the_index_lists_it() {
+        let index = index().unwrap();
+        assert!(index.tools.len() >= 30, "{}", index.tools.len());
+        for entry in &index.tools {
+            let signed = bundled(&entry.name).unwrap();
+            assert_eq!(signed.verified.revision(), entry.revision);
+            assert_eq!(signed.file.tool, entry.tool);
+        }
+        let _: Verified = containerfile().unwrap();
+    }
+
+    #[test]
+    fn another_tools_file_is_refused_under_this_name() {
+        let eslint = bundled(&ToolName::new("eslint").unwrap()).unwrap();
+        let name = ToolName::new("prettier").unwrap();
+        let error = config_file(&name, eslint.verified.bytes().to_vec(), eslint.signature, "x").unwrap_err();
+        assert!(error.to_string().contains("name=eslint"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_there_gets_a_suggestion() {
+        let error = bundled(&ToolName::new("eslnt").unwrap()).unwrap_err();
+        assert_eq!(error.hint(), "did you mean eslint?");
+    }
+}
