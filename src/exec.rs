@@ -285,7 +285,7 @@ impl<'a> Session<'a> {
             // The engine's client resizes the sandbox's terminal, and the kernel tells the tool.
             Signal::SIGWINCH if self.plan.streams == Streams::Terminal => {}
             Signal::SIGCONT | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGUSR1 | Signal::SIGUSR2 => {
-                self.deliver(signal)
+                self.deliver(signal);
             }
             _ if self.helper.is_some() => {
                 self.deliver(signal);
@@ -381,6 +381,10 @@ impl<'a> RunDirectory<'a> {
                 RunFile::Alias { name, target } => {
                     std::os::unix::fs::symlink(target, path.join(name))
                         .map_err(Error::io("create", path.join(name)))?;
+                }
+                RunFile::Text { name, text } => {
+                    // Not synced: it lives as long as the run.
+                    fs::write(path.join(name), text).map_err(Error::io("write", path.join(name)))?;
                 }
                 RunFile::Xauthority { name, from, display } => {
                     let bytes = fs::read(from).map_err(Error::io("read", from))?;

@@ -1,17 +1,18 @@
 //! A policy and a plan in words, and in shell for people to read. Pure.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::config::{Access, CocoFile, MountSource, Network, X11};
 use crate::control::Task;
+use crate::facts::Controllers;
 use crate::install::Record;
 use crate::plan::Plan;
 use crate::policy::{Creation, Policy, Posture, RunNetwork};
 use crate::term;
 
 /// The effective policy, a line for each grant.
-pub fn policy(policy: &Policy, version: Option<&str>) -> String {
+pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>) -> String {
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |what: &str, text: String| rows.push(vec![format!("  {what}"), text]);
     row("runs", policy.program.to_string());
@@ -58,9 +59,12 @@ pub fn policy(policy: &Policy, version: Option<&str>) -> String {
             Access::ReadWrite => "a cache of its own, and may write its installation".to_owned(),
         },
     );
-    let mut limits = vec![format!("{} processes", policy.limits.pids)];
-    limits.extend(policy.limits.memory.map(|bytes| format!("{} MiB of memory", bytes >> 20)));
-    limits.extend(policy.limits.milli_cpus.map(|milli| format!("{}.{:03} CPUs", milli / 1000, milli % 1000)));
+    let unless = |can: bool| if can { "" } else { " (not set: this user has no such cgroup controller)" };
+    let mut limits = vec![format!("{} processes{}", policy.limits.pids, unless(can.pids))];
+    limits.extend(policy.limits.memory.map(|bytes| format!("{} MiB of memory{}", bytes >> 20, unless(can.memory))));
+    limits.extend(
+        policy.limits.milli_cpus.map(|milli| format!("{}.{:03} CPUs{}", milli / 1000, milli % 1000, unless(can.cpu))),
+    );
     row("limits", limits.join(", "));
     if let Some(display) = &policy.display {
         row("display", format!("{} (X11: it may watch and type into every window)", display.name));
@@ -102,7 +106,7 @@ pub fn plan(title: &str, plan: &Plan) -> String {
     let inside = match &plan.launch.task {
         Task::Run { program, arguments, .. } => {
             let mut words = vec![program.as_os_str()];
-            words.extend(arguments.iter().map(|argument| argument.as_os_str()));
+            words.extend(arguments.iter().map(OsString::as_os_str));
             format!("runs {}", quoted(&words))
         }
         Task::InstallRuntimes { specifiers } => {
@@ -130,7 +134,7 @@ pub fn plan(title: &str, plan: &Plan) -> String {
 pub fn placeholder_record(policy: &Policy) -> Record {
     Record {
         version: if policy.installation.tool.is_system() { "system".to_owned() } else { String::new() },
-        data: (!policy.installation.tool.is_system()).then(|| "data-NEW".to_owned()),
+        data: (!policy.installation.is_nothing()).then(|| "data-NEW".to_owned()),
         ..Record::default()
     }
 }

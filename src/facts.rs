@@ -77,7 +77,7 @@ impl World {
             message: "is not set to an absolute path".to_owned(),
             hint: "set HOME to your home directory".to_owned(),
         })?;
-        let home = fs::canonicalize(&home).map_err(Error::io("find the home directory", &home))?;
+        let home = fs::canonicalize(&home).unwrap_or(home);
         let program =
             fs::canonicalize("/proc/self/exe").map_err(Error::io("find this program's own file", "/proc/self/exe"))?;
         let uid = nix::unistd::geteuid().as_raw();
@@ -161,12 +161,25 @@ pub struct Facts {
     pub open_files: (u64, u64),
     /// Soft and hard limits on processes.
     pub processes: (u64, u64),
+    /// Which limits this user can set through cgroups.
+    pub controllers: Controllers,
     /// Whether SELinux is enforcing.
     pub selinux: SeLinux,
     /// The consent that is on record, a digest of the coco file.
     pub consent: Option<String>,
     /// The X display's socket and cookie, if there is one.
     pub display: Option<Display>,
+}
+
+/// What cgroups let this user limit. Root can limit everything, and so can an engine's daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Controllers {
+    /// `memory`
+    pub memory: bool,
+    /// `pids`
+    pub pids: bool,
+    /// `cpu`
+    pub cpu: bool,
 }
 
 /// Whether SELinux confines containers on this machine.
@@ -220,6 +233,15 @@ impl Facts {
         let cwd =
             std::env::current_dir().and_then(fs::canonicalize).map_err(Error::io("find the current directory", "."))?;
         let project = project_of(&cwd);
+        let runtime = &world.directories.runtime;
+        // Links for paths that no engine can carry lie there, so it must be one that all can.
+        if runtime.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
+            return Err(Error::Environment {
+                name: "XDG_RUNTIME_DIR",
+                message: format!("{} has bytes that no engine can carry", term::path(runtime)),
+                hint: "set it to a private directory with a plain name".to_owned(),
+            });
+        }
         let sources =
             file.mounts.iter().map(|mount| source(world, &mount.src, &cwd, &project)).collect::<Result<_, _>>()?;
         let limit = |resource| getrlimit(resource).unwrap_or((1024, 1024));
@@ -229,6 +251,7 @@ impl Facts {
             mount_points: mount_points(),
             open_files: limit(Resource::RLIMIT_NOFILE),
             processes: limit(Resource::RLIMIT_NPROC),
+            controllers: controllers(),
             selinux: match fs::read("/sys/fs/selinux/enforce") {
                 Ok(state) if state.first() == Some(&b'1') => SeLinux::Enforcing,
                 _ => SeLinux::Off,
@@ -238,6 +261,19 @@ impl Facts {
             cwd,
         })
     }
+}
+
+/// The controllers of this process's cgroup, version 2 (cgroups(7)); with version 1 a plain user has
+/// none. `/proc/self/cgroup` has one line `0::/PATH` then.
+fn controllers() -> Controllers {
+    let table = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = match table.trim_end().strip_prefix("0::/") {
+        Some(path) if !path.contains('\n') => Path::new("/sys/fs/cgroup").join(path),
+        _ => return Controllers::default(),
+    };
+    let list = fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
+    let has = |name| list.split_whitespace().any(|controller| controller == name);
+    Controllers { memory: has("memory"), pids: has("pids"), cpu: has("cpu") }
 }
 
 /// The nearest ancestor that holds `.git`, whatever that is; else the directory itself.
@@ -263,14 +299,14 @@ fn source(world: &World, source: &MountSource, cwd: &Path, project: &Path) -> Re
             };
             Ok(Source { asked, canonical, kind })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => missing(asked),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing(&asked),
         Err(error) => Err(Error::Io { action: "resolve the mount source", path: asked, source: error }),
     }
 }
 
 /// What is missing is resolved as far as it exists, so that a link above it can't hide where it
 /// would be created. A dangling link is an error: creating its target is not what was asked for.
-fn missing(asked: PathBuf) -> Result<Source, Error> {
+fn missing(asked: &Path) -> Result<Source, Error> {
     let dangling = |path: &Path| Error::Mount {
         path: path.to_owned(),
         reason: "it is a link that leads nowhere".to_owned(),
@@ -282,11 +318,15 @@ fn missing(asked: PathBuf) -> Result<Source, Error> {
             let resolved = fs::canonicalize(ancestor).map_err(|_| dangling(ancestor))?;
             let rest = asked.strip_prefix(ancestor).unwrap_or(Path::new(""));
             if plain {
-                return Ok(Source { canonical: resolved.join(rest), asked: asked.clone(), kind: SourceKind::Missing });
+                return Ok(Source {
+                    canonical: resolved.join(rest),
+                    asked: asked.to_owned(),
+                    kind: SourceKind::Missing,
+                });
             }
         }
     }
-    Err(dangling(&asked))
+    Err(dangling(asked))
 }
 
 /// The mount points in `/proc/self/mountinfo` (proc(5)), where space, tab, newline and backslash
@@ -305,15 +345,12 @@ pub fn unescape_octal(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, tail)) = rest.split_first() {
-        match (first, tail) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
-                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-                rest = after;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
+        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) = (first, tail) {
+            bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = tail;
         }
     }
     PathBuf::from(OsString::from_vec(bytes))
@@ -440,8 +477,8 @@ mod tests {
         fs::create_dir(root.join("real")).unwrap();
         std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
         std::os::unix::fs::symlink(root.join("nowhere"), root.join("dangling")).unwrap();
-        assert_eq!(missing(root.join("link/x/y")).unwrap().canonical, root.join("real/x/y"));
-        assert!(missing(root.join("dangling")).is_err());
-        assert!(missing(root.join("dangling/x")).is_err());
+        assert_eq!(missing(&root.join("link/x/y")).unwrap().canonical, root.join("real/x/y"));
+        assert!(missing(&root.join("dangling")).is_err());
+        assert!(missing(&root.join("dangling/x")).is_err());
     }
 }

@@ -104,7 +104,7 @@ pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<String, Err
     }
     let lock = world.directories.state.join("images").join(format!("{}-{}.lock", engine.kind.program(), stage.name()));
     let _lock = lock_exclusive(&lock, || {
-        term::say(&format!("waiting for another coco that builds the image for {}", stage.name()))
+        term::say(&format!("waiting for another coco that builds the image for {}", stage.name()));
     })?;
     match known(world, engine, stage)? {
         Some(id) => Ok(id),
@@ -144,7 +144,7 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     let mut tail: Vec<String> = Vec::new();
     let success = exec::build(&world.program, engine, &arguments, |line| {
         if is_step(line) {
-            term::say(&format!("image {}: {line}", stage.name()));
+            term::say(&format!("image {}: {}", stage.name(), shortened(line)));
         }
         if tail.len() >= 40 {
             tail.remove(0);
@@ -218,6 +218,13 @@ fn arguments(engine: &Engine, stage: Stage, cache: Cache, base: &str, context: &
 /// A line that tells how far a build is: podman's and docker's.
 fn is_step(line: &str) -> bool {
     line.contains("STEP ") || line.starts_with("Step ") || (line.starts_with('#') && line.contains('['))
+}
+
+/// A step's beginning; a whole script on one line tells nothing.
+fn shortened(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let text = words.join(" ");
+    if text.chars().count() <= 90 { text } else { text.chars().take(89).chain(['…']).collect() }
 }
 
 fn is_image_id(text: &str) -> bool {

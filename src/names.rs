@@ -203,6 +203,9 @@ impl AptName {
 const OWNED_GUEST_TREES: &[&str] =
     &["/proc", "/sys", "/dev", "/coco", "/run", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/var/run"];
 
+/// Directories that the sandbox mounts or needs themselves; below them there is room.
+const SANDBOX_PLACES: &[&str] = &["/", "/tmp", "/var", "/var/tmp", "/home", "/root", "/root/.cache"];
+
 impl GuestPath {
     /// Checks a mount's destination: absolute, without `.` and `..`, and outside what the sandbox
     /// itself needs, because a mount there would replace the helper, the names or the loader.
@@ -218,13 +221,7 @@ impl GuestPath {
             return Err(format!("{text:?} has '.' or '..' in it; write the path that is meant"));
         }
         let path = format!("/{}", parts.join("/"));
-        if path == "/"
-            || path == "/tmp"
-            || path == "/root"
-            || path == "/root/.cache"
-            || path == "/var"
-            || path == "/home"
-        {
+        if SANDBOX_PLACES.contains(&path.as_str()) {
             return Err(format!("{text:?} is a place of the sandbox itself; mount below it"));
         }
         if let Some(tree) = OWNED_GUEST_TREES.iter().find(|tree| is_within(&path, tree)) {

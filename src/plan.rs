@@ -12,8 +12,8 @@ use crate::control::{
     DATA_GUEST, Enclosure, Expect, HELPER_GUEST, HOME_GUEST, Interfaces, Launch, RUNTIMES_GUEST, SOCKET_GUEST, Streams,
     Task,
 };
-use crate::engine::{Engine, EngineKind};
-use crate::facts::{Facts, SeLinux, World};
+use crate::engine::{Engine, EngineKind, UserMapping};
+use crate::facts::{Controllers, Facts, SeLinux, World};
 use crate::install::Record;
 use crate::names::ToolName;
 use crate::policy::{CA_GUEST, CA_VARIABLES, Creation, Policy, Posture, RunNetwork};
@@ -47,9 +47,19 @@ pub struct Plan {
     pub streams: Streams,
 }
 
+/// The only names that resolve without a network; engines would put the host's own names there.
+const HOSTS: &str = "127.0.0.1 localhost coco\n::1 localhost ip6-localhost\n";
+
 /// Something in the run's own directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunFile {
+    /// A file with this text.
+    Text {
+        /// Its name there.
+        name: String,
+        /// What it holds.
+        text: &'static str,
+    },
     /// A link to a path that the engine's syntax can't carry.
     Alias {
         /// Its name there.
@@ -79,6 +89,14 @@ struct Bind<'a> {
 impl<'a> Bind<'a> {
     fn new(src: &'a Path, dst: &'a str, access: Access) -> Self {
         Bind { src, dst, access, relabel: Relabel::Keep }
+    }
+}
+
+/// The limits that the engine can set here.
+pub fn settable(engine: &Engine, facts: &Facts) -> Controllers {
+    match engine.mapping {
+        UserMapping::Identity => Controllers { memory: true, pids: true, cpu: true },
+        UserMapping::RootIsCaller => facts.controllers,
     }
 }
 
@@ -198,6 +216,7 @@ pub fn install_runtimes(policy: &Policy, world: &World, facts: &Facts, engine: &
 /// The part of the install phase that runs the tool's own installation: network, and nothing of
 /// the user's. `data` is a new directory in the tool's own; `runtimes` is what the first part
 /// reported; `version` is the one to install again, when it is known.
+#[expect(clippy::too_many_arguments, reason = "the whole context of one installation")]
 pub fn install_tool(
     policy: &Policy,
     world: &World,
@@ -243,8 +262,8 @@ pub fn install_tool(
         specifiers,
         program: policy.program.as_str().into(),
         user: match engine.mapping {
-            crate::engine::UserMapping::RootIsCaller => (0, 0),
-            crate::engine::UserMapping::Identity => (world.uid, world.gid),
+            UserMapping::RootIsCaller => (0, 0),
+            UserMapping::Identity => (world.uid, world.gid),
         },
     };
     let launch = install_launch(policy, world, enclosure, runtimes, task);
@@ -334,11 +353,15 @@ impl<'a> Builder<'a> {
         self.option(format!("--ulimit=nofile={soft}:{hard}"));
         let (soft, hard) = facts.processes;
         self.option(format!("--ulimit=nproc={}:{}", soft.min(MAX_NPROC), hard.min(MAX_NPROC)));
-        self.option(format!("--pids-limit={}", policy.limits.pids));
-        if let Some(bytes) = policy.limits.memory {
+        // A rootless engine warns at every run, or fails, where it can't set a limit.
+        let can = settable(self.engine, facts);
+        if can.pids {
+            self.option(format!("--pids-limit={}", policy.limits.pids));
+        }
+        if let Some(bytes) = policy.limits.memory.filter(|_| can.memory) {
             self.option(format!("--memory={bytes}b"));
         }
-        if let Some(milli) = policy.limits.milli_cpus {
+        if let Some(milli) = policy.limits.milli_cpus.filter(|_| can.cpu) {
             self.option(format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
         }
         self.option("--workdir=/");
@@ -347,6 +370,9 @@ impl<'a> Builder<'a> {
         self.bind(&Bind::new(&program, HELPER_GUEST, Access::ReadOnly));
         let socket = self.run_directory.join("control.sock");
         self.bind(&Bind::new(&socket, SOCKET_GUEST, Access::ReadOnly));
+        self.run_files.push(RunFile::Text { name: "hosts".to_owned(), text: HOSTS });
+        let hosts = self.run_directory.join("hosts");
+        self.bind(&Bind::new(&hosts, "/etc/hosts", Access::ReadOnly));
         if let Some(bundle) = &policy.ca_bundle {
             self.bind(&Bind::new(bundle, CA_GUEST, Access::ReadOnly));
         }

@@ -71,6 +71,13 @@ pub struct Installation {
     pub isolation: Isolation,
 }
 
+impl Installation {
+    /// Whether everything is the image's own.
+    pub fn is_nothing(&self) -> bool {
+        self.tool.is_system() && self.companions.is_empty() && self.runtimes.is_empty() && self.apt.is_empty()
+    }
+}
+
 /// A bind mount that was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
@@ -539,7 +546,7 @@ pub fn ca_bundle(world: &World) -> Result<Option<PathBuf>, Error> {
 // --- engine arguments ---
 
 /// Options that can't open the sandbox whatever their value is; only in the spelling `--name=value`.
-const HARMLESS: &[&str] = &["--shm-size", "--hostname", "--label", "--stop-timeout", "--stop-signal", "--tz"];
+const HARMLESS: &[&str] = &["--shm-size", "--hostname", "--label", "--stop-timeout", "--stop-signal"];
 
 fn is_harmless(argument: &str) -> bool {
     let Some((option, value)) = argument.split_once('=') else { return false };

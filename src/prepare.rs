@@ -46,7 +46,7 @@ pub fn upgrade(
     coco_file: &str,
 ) -> Result<Record, Error> {
     let image = image::ready(world, engine, Stage::of(&policy.installation.tool))?;
-    if needs_nothing(policy) {
+    if policy.installation.is_nothing() {
         return Ok(install::system_record(policy, &image));
     }
     install(world, facts, policy, engine, image, coco_file, Version::Newest).map(|(_, record)| record)
@@ -54,7 +54,7 @@ pub fn upgrade(
 
 /// The valid record of an installation from this image, if there is one.
 pub fn installed(world: &World, policy: &Policy, engine: &Engine, image: &str) -> Option<Record> {
-    if needs_nothing(policy) {
+    if policy.installation.is_nothing() {
         return Some(install::system_record(policy, image));
     }
     let record = read_record(&record_path(world, engine, &policy.tool))?;
@@ -66,12 +66,6 @@ pub fn installed(world: &World, policy: &Policy, engine: &Engine, image: &str) -
 enum Version {
     AsRecorded,
     Newest,
-}
-
-/// Whether everything is the image's own.
-fn needs_nothing(policy: &Policy) -> bool {
-    let wanted = &policy.installation;
-    wanted.tool.is_system() && wanted.companions.is_empty() && wanted.runtimes.is_empty() && wanted.apt.is_empty()
 }
 
 fn install(

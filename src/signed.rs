@@ -91,7 +91,7 @@ pub fn verify(bytes: Vec<u8>, signature: &[u8], keys: &[PublicKey], subject: &Su
                     )),
                 };
             }
-            Err(minisign_verify::Error::UnexpectedKeyId) => reason = "it was made by an unknown key".to_owned(),
+            Err(minisign_verify::Error::UnexpectedKeyId) => "it was made by an unknown key".clone_into(&mut reason),
             Err(minisign_verify::Error::UnexpectedAlgorithm) => {
                 return Err("it is of the legacy kind, not prehashed".to_owned());
             }

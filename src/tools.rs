@@ -44,13 +44,17 @@ pub fn path(world: &World, name: &ToolName) -> PathBuf {
     world.directories.tools.join(format!("{name}.json"))
 }
 
-/// Loads a tool's coco file.
-pub fn load(world: &World, name: &ToolName) -> Result<Tool, Error> {
+/// Reads a tool's coco file.
+pub fn read(world: &World, name: &ToolName) -> Result<Vec<u8>, Error> {
     let path = path(world, name);
     let bytes = read_limited(&path, MAX_FILE).map_err(Error::io("read", &path))?;
-    let Some(bytes) = bytes else {
-        return Err(Error::UnknownTool { name: name.to_string(), in_store: store::bundle_has(name) });
-    };
+    bytes.ok_or_else(|| Error::UnknownTool { name: name.to_string(), in_store: store::bundle_has(name) })
+}
+
+/// Loads a tool's coco file.
+pub fn load(world: &World, name: &ToolName) -> Result<Tool, Error> {
+    let bytes = read(world, name)?;
+    let path = path(world, name);
     let file = config::parse(&bytes).map_err(|error| Error::Config { file: path.clone(), error })?;
     Ok(Tool { name: name.clone(), digest: digest(&bytes), path, bytes, file })
 }
@@ -87,13 +91,13 @@ pub fn named_or_all(world: &World, operands: &[std::ffi::OsString]) -> Result<Ve
     operands.iter().map(|operand| crate::tool_name(operand)).collect()
 }
 
-/// Where a tool's coco file comes from, by the signature beside it.
-pub fn origin(world: &World, tool: &Tool) -> Result<Origin, Error> {
-    let path = world.directories.tools.join(format!("{}.json.minisig", tool.name));
+/// Where a tool's coco file with these bytes comes from, by the signature beside it.
+pub fn origin(world: &World, name: &ToolName, bytes: &[u8]) -> Result<Origin, Error> {
+    let path = world.directories.tools.join(format!("{name}.json.minisig"));
     let Some(signature) = read_limited(&path, MAX_SIGNATURE).map_err(Error::io("read", &path))? else {
         return Ok(Origin::Local);
     };
-    Ok(match verify(tool.bytes.clone(), &signature, &store::keys()?, &Subject::Config(tool.name.clone())) {
+    Ok(match verify(bytes.to_vec(), &signature, &store::keys()?, &Subject::Config(name.clone())) {
         Ok(verified) => Origin::Store(verified.revision()),
         Err(reason) => Origin::Modified(reason),
     })

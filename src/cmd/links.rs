@@ -70,6 +70,10 @@ fn state(world: &World, path: &Path) -> Link {
     if path.symlink_metadata().is_err() {
         return Link::Free;
     }
+    // The program itself is no link, whatever its file is called: `down` must not delete it.
+    if fs::canonicalize(path).is_ok_and(|file| file == world.program) && !path.is_symlink() {
+        return Link::Foreign;
+    }
     // A hard link is the same file; a symbolic one leads to it. Another copy of coco is foreign.
     match (fs::metadata(path), fs::metadata(&world.program)) {
         (Ok(link), Ok(own)) if (link.dev(), link.ino()) == (own.dev(), own.ino()) => Link::Ours,

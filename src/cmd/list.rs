@@ -81,7 +81,7 @@ fn network(network: &Network) -> String {
 }
 
 fn origin(world: &World, tool: &Tool) -> Result<String, Error> {
-    Ok(match tools::origin(world, tool)? {
+    Ok(match tools::origin(world, &tool.name, &tool.bytes)? {
         Origin::Store(revision) => format!("store r{revision}"),
         Origin::Local => "local".to_owned(),
         Origin::Modified(_) => "MODIFIED".to_owned(),
@@ -90,7 +90,7 @@ fn origin(world: &World, tool: &Tool) -> Result<String, Error> {
 
 /// Looks through the bundled store's index.
 pub fn search(world: &World, line: &Line) -> Result<u8, Error> {
-    let word = line.operands.first().map(|word| term::os(word).to_lowercase()).unwrap_or_default();
+    let wanted = line.operands.first().map(|typed| term::os(typed).to_lowercase()).unwrap_or_default();
     let index = store::index()?;
     let configured = tools::list(world)?;
     let found: Vec<_> = index
@@ -99,7 +99,7 @@ pub fn search(world: &World, line: &Line) -> Result<u8, Error> {
         .filter(|entry| {
             [entry.name.as_str(), &entry.tool.to_string(), &entry.description]
                 .iter()
-                .any(|text| text.to_lowercase().contains(&word))
+                .any(|text| text.to_lowercase().contains(&wanted))
         })
         .collect();
     if line.has(Switch::Json) {
@@ -119,7 +119,7 @@ pub fn search(world: &World, line: &Line) -> Result<u8, Error> {
     }
     if found.is_empty() {
         return Err(Error::usage(
-            format!("the store has nothing about {word}"),
+            format!("the store has nothing about {wanted}"),
             "coco search alone prints all of it; a coco file of your own works as well",
         ));
     }

@@ -46,6 +46,7 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the end of most commands, in their own type")]
 fn print(text: &str) -> Result<u8, Error> {
     term::out(text);
     Ok(0)
@@ -82,14 +83,16 @@ fn show(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<u8, Er
     let tool = tools::load(world, name)?;
     let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
     let policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
-    let version = facts::find_engine(world).ok().and_then(|engine| {
-        let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool)).ok()??;
-        prepare::installed(world, &policy, &engine, &image).map(|record| record.version)
+    let engine = facts::find_engine(world)?;
+    let can = plan::settable(&engine, &facts);
+    let version = Some(&engine).and_then(|engine| {
+        let image = image::known(world, engine, image::Stage::of(&policy.installation.tool)).ok()??;
+        prepare::installed(world, &policy, engine, &image).map(|record| record.version)
     });
     if let Some(text) = &tool.file.description {
         term::out(&format!("{text}\n\n"));
     }
-    term::out(&explain::policy(&policy, version.as_deref()));
+    term::out(&explain::policy(&policy, can, version.as_deref()));
     term::out(&format!("  file         {}\n\n", term::path(&tool.path)));
     show_plans(world, name, arguments)
 }
@@ -113,7 +116,7 @@ fn show_plans(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<
             explain::plan("install phase, runtimes: once, with network, nothing of yours", &plan)
         ));
     }
-    if policy.installation.tool.is_system() {
+    if policy.installation.is_nothing() {
         term::out("# install phase: none, the image has it\n\n");
     } else {
         let data = record.as_ref().and_then(|record| record.data.clone()).unwrap_or_else(|| "data-NEW".to_owned());

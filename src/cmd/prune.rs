@@ -9,7 +9,7 @@ use crate::args::Line;
 use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{Record, is_in_use, read_record, record_path};
+use crate::install::{is_in_use, read_record, record_path};
 use crate::names::ToolName;
 use crate::prepare::{remove_replaced, size};
 use crate::{term, tools};
@@ -32,10 +32,10 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
                 }
                 continue;
             }
-            for cache in ["install-cache", "cache"] {
+            for cache in ["install-cache", "cache", "runtimes/cache"] {
                 freed += remove_unless_used(&own.join(cache), &name)?;
             }
-            freed += remove_replaced(&own, &read_record(&record).unwrap_or_else(Record::default));
+            freed += remove_replaced(&own, &read_record(&record).unwrap_or_default());
         }
         freed += remove_unless_used(&volumes.join(".runtimes/cache"), "runtimes")?;
     }

@@ -100,21 +100,23 @@ fn warnings(file: &CocoFile) -> Vec<String> {
 /// Checks installed coco files against their signatures.
 pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
     let mut rows = Vec::new();
-    let mut modified = 0;
+    let (mut modified, mut failed) = (0, 0);
     for name in tools::named_or_all(world, &line.operands)? {
-        let tool = tools::load(world, &name);
-        let (state, reason) = match &tool {
-            // What no longer parses is checked by its bytes all the same, below.
-            Err(error) => ("MODIFIED".to_owned(), error.to_string()),
-            Ok(tool) => match tools::origin(world, tool)? {
-                Origin::Store(revision) => ("store".to_owned(), format!("revision {revision}")),
-                Origin::Local => ("local".to_owned(), "no signature".to_owned()),
-                Origin::Modified(reason) => ("MODIFIED".to_owned(), reason),
-            },
+        // By its bytes: what no longer parses may still be what was signed, or was changed.
+        let origin = tools::read(world, &name).and_then(|bytes| tools::origin(world, &name, &bytes));
+        let (state, reason) = match origin {
+            Ok(Origin::Store(revision)) => ("store", format!("revision {revision}")),
+            Ok(Origin::Local) => ("local", "no signature".to_owned()),
+            Ok(Origin::Modified(reason)) => {
+                modified += 1;
+                ("MODIFIED", reason)
+            }
+            Err(error) => {
+                error.report();
+                failed += 1;
+                continue;
+            }
         };
-        if state == "MODIFIED" {
-            modified += 1;
-        }
         rows.push((name, state, reason));
     }
     if line.has(Switch::Json) {
@@ -125,10 +127,10 @@ pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
         term::out(&format!("{:#}\n", Value::Array(rows)));
     } else {
         let rows: Vec<Vec<String>> =
-            rows.into_iter().map(|(name, state, reason)| vec![name.to_string(), state, reason]).collect();
+            rows.into_iter().map(|(name, state, reason)| vec![name.to_string(), state.to_owned(), reason]).collect();
         term::out(&term::table(&rows));
     }
-    reported(modified)
+    reported(modified + failed)
 }
 
 /// Shows what a coco file asks for and records that the user agrees, or takes that back.

@@ -117,6 +117,10 @@ pub enum Workdir {
 
 /// What the tool may reach. The closed variant stands first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "an engine's network is called so; private to the build script, public here"
+)]
 pub enum Network {
     /// Nothing.
     #[default]
@@ -233,16 +237,18 @@ pub fn parse(bytes: &[u8]) -> Parsed<CocoFile> {
         mise,
         workdir: at("workdir").map_or(Ok(Workdir::Default), |(value, place)| workdir(value, &place))?,
         network: network(&root)?,
-        isolation: match at("isolated").map_or(Ok(false), |(value, place)| boolean(value, &place))? {
-            false => Isolation::SharedRuntimes,
-            true => Isolation::OwnRuntimes,
+        isolation: if at("isolated").map_or(Ok(false), |(value, place)| boolean(value, &place))? {
+            Isolation::OwnRuntimes
+        } else {
+            Isolation::SharedRuntimes
         },
         ports: at("ports").map_or(Ok(Vec::new()), |(value, place)| {
             each(value, &place, |item, place| checked(item, place, PublishedPort::new, "write for example \"8080:80\""))
         })?,
-        x11: match at("x11").map_or(Ok(false), |(value, place)| boolean(value, &place))? {
-            false => X11::Absent,
-            true => X11::DangerousDisplay,
+        x11: if at("x11").map_or(Ok(false), |(value, place)| boolean(value, &place))? {
+            X11::DangerousDisplay
+        } else {
+            X11::Absent
         },
         podman_args: at("podman_args").map_or(Ok(Vec::new()), |(value, place)| each(value, &place, engine_argument))?,
         data: at("data").map_or(Ok(Access::ReadOnly), |(value, place)| data(value, &place))?,
@@ -357,6 +363,8 @@ fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {
         }
         variables.push((name, text.to_owned()));
     }
+    // The order has no meaning, and one order prints in one way.
+    variables.sort();
     Ok(variables)
 }
 
@@ -405,7 +413,7 @@ fn network(root: &Value) -> Parsed<Network> {
         })
         .transpose()?;
     match (mode, hosts) {
-        (None, None) | (Some("none"), None) => Ok(Network::None),
+        (None | Some("none"), None) => Ok(Network::None),
         (None, Some(hosts)) if hosts.is_empty() => Ok(Network::None),
         (None, Some(hosts)) => Ok(Network::AllowedHosts(hosts)),
         (Some(mode), Some(_)) => Err(JsonError::new(
@@ -485,12 +493,12 @@ fn memory(text: &str) -> Result<u64, String> {
         Some("g") => 30,
         _ => return Err(error()),
     };
-    let count: u64 = if digits.len() <= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        digits.parse().map_err(|_| error())?
-    } else {
-        return Err(error());
+    let count: u64 = match digits.parse() {
+        Ok(count) if digits.bytes().all(|byte| byte.is_ascii_digit()) && count <= 1 << 40 => count,
+        _ => return Err(error()),
     };
-    let bytes = count << shift;
+    // A pebibyte is more than any machine has, and far from overflow in every engine.
+    let bytes = count.checked_mul(1 << shift).filter(|bytes| *bytes <= 1 << 50).ok_or_else(error)?;
     // Below 6 MiB docker refuses, and the helper alone needs a few.
     if bytes < 6 << 20 { Err(format!("{text:?} is less than 6m, too little to start anything")) } else { Ok(bytes) }
 }

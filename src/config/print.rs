@@ -43,8 +43,8 @@ impl CocoFile {
             Network::DangerousHost => put("network", Some(json!("host"))),
         }
         put("ports", some_array(self.ports.iter().map(|port| json!(port.to_string())).collect()));
-        put("isolated", (self.isolation == Isolation::OwnRuntimes).then(|| json!(true)));
-        put("data", (self.data == Access::ReadWrite).then(|| json!("rw")));
+        put("isolated", (self.isolation == Isolation::OwnRuntimes).then_some(json!(true)));
+        put("data", (self.data == Access::ReadWrite).then_some(json!("rw")));
         put(
             "protect",
             match &self.protect {
@@ -55,7 +55,7 @@ impl CocoFile {
             },
         );
         put("limits", limits(self.limits));
-        put("x11", (self.x11 == X11::DangerousDisplay).then(|| json!(true)));
+        put("x11", (self.x11 == X11::DangerousDisplay).then_some(json!(true)));
         put("podman_args", some_array(self.podman_args.iter().map(|argument| json!(argument)).collect()));
         format!("{:#}\n", Value::Object(root))
     }

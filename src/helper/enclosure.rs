@@ -18,7 +18,7 @@ const ENGINE_PLACES: &[&str] =
 
 /// Checks what `launch` expects.
 pub fn check(launch: &Launch) -> Result<(), Refusal> {
-    let status = fs::read_to_string("/proc/self/status").map_err(unreadable)?;
+    let status = fs::read_to_string("/proc/self/status").map_err(|error| unreadable(&error))?;
     match launch.expect.enclosure {
         Enclosure::Closed => {
             for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
@@ -65,7 +65,7 @@ fn field(status: &str, name: &str) -> Option<u64> {
 }
 
 fn mounts(expect: &Expect) -> Result<(), Refusal> {
-    let table = fs::read("/proc/self/mountinfo").map_err(unreadable)?;
+    let table = fs::read("/proc/self/mountinfo").map_err(|error| unreadable(&error))?;
     for line in table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let point = line.split(|byte| *byte == b' ').nth(4).map(unescape_octal).unwrap_or_default();
         let engines = ENGINE_TREES.iter().any(|tree| point.starts_with(tree))
@@ -81,12 +81,13 @@ fn mounts(expect: &Expect) -> Result<(), Refusal> {
     demand(!secrets, "the engine mounts secrets at /run/secrets in the sandbox, which nobody granted")
 }
 
+/// The kernel's own tunnels appear, down and unusable, in every new namespace on some machines.
+const KERNEL_MADE: &[&str] =
+    &["lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0"];
+
 fn interfaces() -> Result<(), Refusal> {
-    let table = fs::read_to_string("/proc/net/dev").map_err(unreadable)?;
+    let table = fs::read_to_string("/proc/net/dev").map_err(|error| unreadable(&error))?;
     let names = table.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim);
-    // The kernel's own tunnels appear, down and unusable, in every new namespace on some machines.
-    const KERNEL_MADE: &[&str] =
-        &["lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0"];
     for name in names {
         demand(
             KERNEL_MADE.contains(&name),
@@ -103,7 +104,7 @@ fn owner(launch: &Launch) -> Result<(), Refusal> {
         Task::InstallTool { user, .. } => user.0,
         Task::Run { .. } | Task::InstallRuntimes { .. } => nix::unistd::geteuid().as_raw(),
     };
-    let map = fs::read_to_string("/proc/self/uid_map").map_err(unreadable)?;
+    let map = fs::read_to_string("/proc/self/uid_map").map_err(|error| unreadable(&error))?;
     let outside = map.lines().find_map(|line| {
         let mut numbers = line.split_whitespace().map_while(|number| number.parse::<u32>().ok());
         let (inside, outside, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
@@ -122,7 +123,7 @@ fn owner(launch: &Launch) -> Result<(), Refusal> {
     ))
 }
 
-fn unreadable(error: std::io::Error) -> Refusal {
+fn unreadable(error: &std::io::Error) -> Refusal {
     Refusal::new(
         format!("the sandbox has no usable /proc: {error}"),
         "start the tool again, or try another engine with COCO_RUNTIME",

@@ -177,7 +177,7 @@ impl Mise<'_> {
                     path = std::env::split_paths(&value)
                         .filter(|directory| is_ours(directory))
                         .map(|directory| term::path(&directory))
-                        .collect()
+                        .collect();
                 }
                 name if ENVIRONMENT.iter().any(|(own, _)| *own == name) => {}
                 _ => installed.environment.push((name, value)),
