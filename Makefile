@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
 MAX_SIZE := 3145728
 
-.PHONY: help build install test check unit e2e attacks demo bench sign clean
+.PHONY: help build install sign clean demo test check unit e2e attacks bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,3 +36,30 @@ sign: ## sign what changed in store/ (KEY=path of the secret key)
 
 clean: ## remove what was built
 	rm -rf dist "$(CARGO_TARGET_DIR)"
+
+# --- trying and testing -----------------------------------------------------
+
+export COCO_TEST_BINARY := $(CURDIR)/dist/coco
+MACHINE := bash tests/support/machine.sh
+
+demo: ## set everything up in .demo and show a tool in its sandbox
+	bash scripts/demo.sh
+
+test: ## install what the tests need and run everything
+	bash scripts/test.sh
+
+check: ## format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+unit: build ## unit, golden, property and integration tests; no engine needed
+	$(CARGO) test --locked --lib --test integration --test laws
+
+e2e: build ## end to end on every engine of this machine
+	$(CARGO) test --locked --test e2e
+
+attacks: build ## every attack, on every engine of this machine
+	$(CARGO) test --locked --test attacks
+
+bench: build ## speed, side by side, as ratios
+	bash scripts/bench.sh

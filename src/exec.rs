@@ -463,6 +463,7 @@ pub fn build(
     let mut bytes = Vec::new();
     for byte in io::BufReader::new(reader).bytes() {
         match byte.map_err(failed)? {
+            b'\r' => {}
             b'\n' => {
                 line(&term::os(std::os::unix::ffi::OsStrExt::from_bytes(bytes.as_slice())));
                 bytes.clear();

@@ -12,7 +12,7 @@ use crate::policy::{Creation, Policy, Posture, RunNetwork};
 use crate::term;
 
 /// The effective policy, a line for each grant.
-pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>) -> String {
+pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>, file: &Path) -> String {
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |what: &str, text: String| rows.push(vec![format!("  {what}"), text]);
     row("runs", policy.program.to_string());
@@ -88,6 +88,7 @@ pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>) -> Strin
     for warning in &policy.warnings {
         row("warning", warning.clone());
     }
+    row("by", term::path(file));
     format!("{}\n{}", policy.tool, term::table(&rows))
 }
 

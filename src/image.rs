@@ -217,7 +217,9 @@ fn arguments(engine: &Engine, stage: Stage, cache: Cache, base: &str, context: &
 
 /// A line that tells how far a build is: podman's and docker's.
 fn is_step(line: &str) -> bool {
-    line.contains("STEP ") || line.starts_with("Step ") || (line.starts_with('#') && line.contains('['))
+    let step = line.contains("STEP ") || line.starts_with("Step ") || (line.starts_with('#') && line.contains('['));
+    // The steps that take no time are not worth a line.
+    step && [": RUN", ": FROM", "] RUN", "] FROM"].iter().any(|word| line.contains(word))
 }
 
 /// A step's beginning; a whole script on one line tells nothing.

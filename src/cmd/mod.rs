@@ -92,8 +92,8 @@ fn show(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<u8, Er
     if let Some(text) = &tool.file.description {
         term::out(&format!("{text}\n\n"));
     }
-    term::out(&explain::policy(&policy, can, version.as_deref()));
-    term::out(&format!("  file         {}\n\n", term::path(&tool.path)));
+    term::out(&explain::policy(&policy, can, version.as_deref(), &tool.path));
+    term::out("\n");
     show_plans(world, name, arguments)
 }
 

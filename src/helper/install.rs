@@ -22,6 +22,9 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("MISE_GLOBAL_CONFIG_FILE", "/coco/none/config.toml"),
     ("MISE_STATE_DIR", "/tmp/mise-state"),
     ("MISE_CACHE_DIR", "/root/.cache/mise"),
+    ("MISE_OVERRIDE_CONFIG_FILENAMES", "none"),
+    ("MISE_IGNORED_CONFIG_PATHS", "/"),
+    ("MISE_CEILING_PATHS", "/"),
     ("MISE_YES", "1"),
     // Versions come from the tool's own registry, and nobody is told what is installed.
     ("MISE_USE_VERSIONS_HOST", "0"),
@@ -40,6 +43,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("PIPX_DEFAULT_PYTHON", "/usr/bin/python3"),
     ("CARGO_HOME", "/root/.cache/cargo"),
     ("GOPATH", "/root/.cache/go"),
+    ("GOTOOLCHAIN", "local"),
 ];
 
 /// Installs runtimes: mise's own downloads, no package code.
@@ -151,7 +155,7 @@ struct Mise<'a> {
 impl Mise<'_> {
     fn install(&self, specifier: &OsStr, coco: &mut UnixStream, installed: &mut Installed) -> Result<(), Refusal> {
         let mut command = self.command();
-        command.arg("install").arg(specifier);
+        command.arg("install").arg(with_scripts(specifier));
         finish(command, &format!("mise install {}", term::os(specifier)), coco)?;
         let place = self.ask(&[OsStr::new("where"), specifier])?;
         // The place may be a link by a shorter version; its target's name is the exact one.
@@ -225,14 +229,28 @@ impl Mise<'_> {
     }
 }
 
-/// The specifier at the exact version. The '@' of an npm scope stands first or after the colon.
+/// An npm specifier whose install scripts run: `npm:NAME[allow_builds=true]@VERSION`. mise leaves
+/// them out otherwise, and packages that fetch or place their binary by one come out broken. What
+/// they could do here is less than what the tool itself may do later.
+fn with_scripts(specifier: &OsStr) -> OsString {
+    let text = specifier.to_str().unwrap_or_default();
+    if !text.starts_with("npm:") {
+        return specifier.to_owned();
+    }
+    let (package, version) = text.split_at_checked(version_at(text)).unwrap_or((text, ""));
+    format!("{package}[allow_builds=true]{version}").into()
+}
+
+/// Where the version's '@' stands, or the end. The '@' of an npm scope stands first after the colon.
+fn version_at(specifier: &str) -> usize {
+    let start = specifier.find(':').map_or(0, |colon| colon + 1) + 1;
+    specifier.char_indices().find(|(at, letter)| *at >= start && *letter == '@').map_or(specifier.len(), |(at, _)| at)
+}
+
+/// The specifier at the exact version.
 fn exact(specifier: &OsStr, version: &str) -> OsString {
     let text = specifier.to_str().unwrap_or_default();
-    let start = text.find(':').map_or(0, |colon| colon + 1) + 1;
-    let package = match text.char_indices().find(|(at, letter)| *at >= start && *letter == '@') {
-        Some((at, _)) => text.split_at_checked(at).map_or(text, |(package, _)| package),
-        None => text,
-    };
+    let package = text.split_at_checked(version_at(text)).map_or(text, |(package, _)| package);
     format!("{package}@{version}").into()
 }
 
@@ -260,6 +278,17 @@ mod tests {
             ("uv", "uv@1.2"),
         ] {
             assert_eq!(exact(OsStr::new(specifier), "1.2"), expected);
+        }
+    }
+
+    #[test]
+    fn install_scripts_run_for_npm_alone() {
+        for (specifier, expected) in [
+            ("npm:eslint", "npm:eslint[allow_builds=true]"),
+            ("npm:@a/b@3", "npm:@a/b[allow_builds=true]@3"),
+            ("pipx:ruff@1", "pipx:ruff@1"),
+        ] {
+            assert_eq!(with_scripts(OsStr::new(specifier)), expected);
         }
     }
 }

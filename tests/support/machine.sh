@@ -48,7 +48,8 @@ machine.sh base ENGINE...       make the base image available; ENGINE: podman (a
 machine.sh user                 create the rootless test user, print its variables (root)
 machine.sh as-user COMMAND...   run a command as that user (root)
 machine.sh dockerd start|stop   a docker daemon of our own; start prints its DOCKER_HOST (root)
-Variables: COCO_MACHINE_CACHE, COCO_MACHINE_STATE, COCO_MACHINE_USER, COCO_MACHINE_SUITE, COCO_BASE_IMAGE
+Variables: COCO_MACHINE_CACHE, COCO_MACHINE_STATE, COCO_MACHINE_USER, COCO_MACHINE_SUITE,
+           COCO_MACHINE_PULL_SECONDS, COCO_BASE_IMAGE
 END
 }
 
@@ -120,6 +121,8 @@ conf() {
             echo 'graphroot = "/var/lib/containers/storage"'
             echo 'runroot = "/run/containers/storage"'
         else
+            # podman goes by the first wherever HOME leads, by the second only for this very HOME.
+            echo "rootless_storage_path = \"$HOME/.local/share/containers/storage\""
             echo "graphroot = \"$HOME/.local/share/containers/storage\""
             echo "runroot = \"${XDG_RUNTIME_DIR:?is not set}/containers\""
         fi
@@ -272,7 +275,7 @@ engine_run() {
 # Gives the calling user's podman this machine's configuration, unless the caller chose one.
 with_conf() {
     if [ -z "${CONTAINERS_CONF:-}" ]; then
-        [ -e "$cache/conf/containers.conf" ] || conf "$cache/conf"
+        conf "$cache/conf"
         CONTAINERS_CONF=$cache/conf/containers.conf
         export CONTAINERS_CONF
     fi
@@ -297,7 +300,8 @@ user() {
     mkdir -p "$state"
     chmod 0755 "$state"
     install -d -m 0700 -o "$test_user" "$runtime"
-    [ -e "$home/coco-machine/containers.conf" ] || user_conf "$home/coco-machine"
+    # Anew each time: the limits may be lower than when it was written last.
+    user_conf "$home/coco-machine"
     printf '%s\n' "HOME=$home" "XDG_RUNTIME_DIR=$runtime" \
         "CONTAINERS_CONF=$home/coco-machine/containers.conf" \
         "CONTAINERS_STORAGE_CONF=$home/coco-machine/storage.conf"

@@ -1,0 +1,11 @@
+//! End-to-end tests: coco's own binary, real engines, real registries.
+//!
+//! Each runs on podman as root, podman as an ordinary user, and docker, as far as the machine has them.
+
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with the attacks, and each of the two uses a part")]
+mod support;
+
+#[cfg(test)]
+mod process;

@@ -1,0 +1,63 @@
+//! Exit codes and signals: as the bare tool's.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::support::{Background, World, each_engine};
+
+each_engine!(exit_codes, death_by_signal, delivered_signals);
+
+fn exit_codes(world: &World) {
+    world.python("exit-codes", &json!({}));
+    for code in [0, 1, 3, 42, 125, 126, 127, 255] {
+        world.coco(["run", "exit-codes", "-c", &format!("import sys; sys.exit({code})")]).exits(code);
+    }
+}
+
+fn death_by_signal(world: &World) {
+    world.python("death", &json!({}));
+    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM] {
+        let code = format!("import os, signal; os.kill(os.getpid(), {})", signal as i32);
+        world.coco(["run", "death", "-c", &code]).exits(128 + signal as i32);
+    }
+}
+
+/// Counts what arrives; leaves by what is written to standard input.
+const COUNTER: &str = "
+import signal, sys
+counts = {}
+def count(number, frame):
+    counts[number] = counts.get(number, 0) + 1
+for name in ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGQUIT', 'SIGWINCH']:
+    signal.signal(getattr(signal, name), count)
+print('ready', flush=True)
+for line in sys.stdin:
+    print(sorted(counts.items()), flush=True)
+sys.exit(7)
+";
+
+fn delivered_signals(world: &World) {
+    world.python("signals", &json!({}));
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGQUIT, Signal::SIGWINCH]
+    {
+        let mut tool = Background::start(world.command(&world.coco).args(["run", "signals", "-c", COUNTER]));
+        assert_eq!(tool.line(), "ready");
+        tool.send(signal);
+        let once = format!("[({}, 1)]", signal as i32);
+        let count = |tool: &mut Background| {
+            use std::io::Write;
+            tool.0.stdin.as_mut().unwrap().write_all(b"?\n").unwrap();
+            tool.line()
+        };
+        let counted = crate::support::until(&format!("{signal} at the tool"), Duration::from_secs(10), || {
+            Some(count(&mut tool)).filter(|counted| counted != "[]")
+        });
+        assert_eq!(counted, once, "{signal}");
+        // A second delivery of the same signal would be here by now.
+        assert_eq!(count(&mut tool), once, "{signal}");
+        drop(tool.0.stdin.take());
+        assert_eq!(tool.ends(Duration::from_secs(10)), 7, "{signal}");
+    }
+}

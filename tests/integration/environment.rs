@@ -1,0 +1,189 @@
+//! The variables of coco's own, with good and hostile values.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::world::{PROBE, World};
+
+#[test]
+fn extra_ports_are_published() {
+    let mut world = World::new();
+    world.tool("probe", r#"{"tool": "python@system", "network": "default", "ports": ["1:2"]}"#);
+    world.set("COCO_EXTRA_PORTS", "8080:80, 0.0.0.0:9000:9001/tcp,,[::1]:5:6");
+    world.coco(["run", "probe"]).exits(126);
+    let call = world.call();
+    let published: Vec<&str> =
+        call.arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix("--publish=")).collect();
+    assert_eq!(published, ["127.0.0.1:1:2/tcp", "127.0.0.1:8080:80/tcp", "0.0.0.0:9000:9001/tcp", "[::1]:5:6/tcp"]);
+}
+
+#[test]
+fn bad_extra_ports_are_refused() {
+    let mut world = World::new();
+    world.tool("probe", r#"{"tool": "python@system", "network": "default"}"#);
+    for value in ["80", "a:b", "1:2 --privileged", "1:2;3:4", "-p:1", "1:2/udp", "0:1", "1:99999", "1:2,x", "::1:1:2"] {
+        world.set("COCO_EXTRA_PORTS", value);
+        world.coco(["run", "probe"]).fails(125, "COCO_EXTRA_PORTS: ");
+    }
+    world.set("COCO_EXTRA_PORTS", OsStr::from_bytes(b"1:2\xff"));
+    world.coco(["run", "probe"]).fails(125, "COCO_EXTRA_PORTS: ");
+    assert!(world.calls().is_empty());
+}
+
+#[test]
+fn extra_ports_open_no_network() {
+    let mut world = World::with_probe();
+    world.set("COCO_EXTRA_PORTS", "8080:80");
+    world.coco(["run", "probe"]).fails(125, "ports without a network");
+}
+
+#[test]
+fn the_runtime_is_podman_then_docker_unless_named() {
+    let mut world = World::with_probe();
+    world.engine("docker", 4);
+    world.coco(["run", "probe"]).fails(126, "podman did not start the sandbox (exit code 3)");
+    assert!(world.call().has("--http-proxy=false"));
+    world.forget_calls();
+    world.set("COCO_RUNTIME", "docker");
+    world.coco(["run", "probe"]).fails(126, "docker did not start the sandbox (exit code 4)");
+    assert!(!world.call().has("--http-proxy=false"), "docker has no such option");
+    world.forget_calls();
+    fs::remove_file(world.path("engines/podman")).unwrap();
+    world.set("COCO_RUNTIME", "podman");
+    world.coco(["run", "probe"]).fails(126, "no podman on the PATH");
+    world.unset("COCO_RUNTIME");
+    world.coco(["run", "probe"]).fails(126, "docker did not start the sandbox");
+}
+
+#[test]
+fn a_runtime_that_coco_does_not_know_is_refused() {
+    let mut world = World::with_probe();
+    let evil = world.path("evil");
+    world.recorder(&evil, 0);
+    let values = ["sh", "Podman", "podman ", "../evil", "/bin/sh", "-v", "podman;id", "bwrap;", evil.to_str().unwrap()];
+    for value in values {
+        world.set("COCO_RUNTIME", value);
+        world.coco(["run", "probe"]).fails(125, "COCO_RUNTIME: ");
+    }
+    world.set("COCO_RUNTIME", OsStr::from_bytes(b"podman\xff"));
+    world.coco(["run", "probe"]).fails(125, "COCO_RUNTIME: ");
+    assert!(world.calls().is_empty());
+}
+
+#[test]
+fn an_image_is_a_reference_and_never_an_option() {
+    let mut world = World::with_probe();
+    for value in [
+        "--privileged",
+        "-v",
+        "-",
+        "a b",
+        "a\nb",
+        " a",
+        "a;b",
+        "$(id)",
+        "a,b",
+        "a=b",
+        "/a",
+        ":a",
+        "\u{e9}",
+        &"a".repeat(600),
+    ] {
+        world.set("COCO_IMAGE", value);
+        for command in [&["run", "probe"][..], &["run", "--dry-run", "probe"]] {
+            world.coco(command).fails(125, "COCO_IMAGE: ");
+        }
+    }
+    world.set("COCO_IMAGE", OsStr::from_bytes(b"a\xff"));
+    world.coco(["run", "probe"]).fails(125, "COCO_IMAGE: ");
+    assert!(world.calls().is_empty());
+    for value in ["localhost/x:1", "host.example:5000/a/b@sha256:0123", "debian"] {
+        world.set("COCO_IMAGE", value);
+        world.coco(["run", "probe"]).exits(126);
+        assert_eq!(world.call().arguments.last().unwrap(), value);
+        world.forget_calls();
+    }
+}
+
+#[test]
+fn a_base_image_is_a_reference_and_never_an_option() {
+    let mut world = World::with_probe();
+    world.unset("COCO_IMAGE");
+    for value in ["--privileged", "a b", "a\nb", "=x"] {
+        world.set("COCO_BASE_IMAGE", value);
+        world.coco(["run", "probe"]).fails(125, "COCO_BASE_IMAGE: ");
+    }
+    assert!(world.calls().is_empty());
+    world.set("COCO_BASE_IMAGE", "localhost/base:1");
+    // The build fails, as the engine makes no image; what counts is how it was asked.
+    let ended = world.coco(["run", "probe"]).fails(125, "the image for python: ");
+    assert!(ended.stderr.contains("podman build failed"), "{ended:?}");
+    let builds: Vec<_> = world.calls().into_iter().filter(|call| call.arguments[0] == "build").collect();
+    assert_eq!(builds.len(), 1);
+    assert!(builds[0].has("--build-arg=BASE_IMAGE=localhost/base:1"), "{builds:?}");
+    assert!(builds[0].has("--target=python"), "{builds:?}");
+}
+
+#[test]
+fn a_ca_bundle_is_mounted_by_an_absolute_path() {
+    let mut world = World::with_probe();
+    world.set("COCO_CA_BUNDLE", "relative.pem");
+    world.coco(["run", "probe"]).fails(125, "COCO_CA_BUNDLE: ");
+    assert!(world.calls().is_empty());
+    let bundle = world.path("home/ca,\"bundle\".pem");
+    fs::write(&bundle, "x").unwrap();
+    world.set("COCO_CA_BUNDLE", &bundle);
+    world.coco(["run", "probe"]).exits(126);
+    let call = world.call();
+    assert_eq!(call.source_of("/run/coco/ca.crt"), bundle);
+    assert!(call.mounts().iter().any(|fields| {
+        fields.contains(&b"dst=/run/coco/ca.crt".to_vec()) && fields.contains(&b"readonly".to_vec())
+    }));
+}
+
+#[test]
+fn relative_xdg_paths_count_as_unset() {
+    let mut world = World::new();
+    for name in ["XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"] {
+        world.set(name, "relative");
+    }
+    for (name, text) in [("home/.local/share/coco/tools", PROBE), ("project/relative/coco/tools", "{}")] {
+        fs::create_dir_all(world.path(name)).unwrap();
+        fs::write(world.path(name).join("probe.json"), text).unwrap();
+    }
+    world.coco(["run", "probe"]).exits(126);
+    let call = world.call();
+    assert_eq!(call.source_of("/root/.cache"), world.path("home/.local/share/coco/volumes/podman/probe/cache"));
+    assert_eq!(fs::read_dir(world.path("project/relative")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_relative_runtime_directory_counts_as_unset() {
+    let mut world = World::with_probe();
+    world.set("XDG_RUNTIME_DIR", "relative");
+    let ended = world.coco(["run", "--dry-run", "probe"]).exits(0);
+    let socket = format!("src=/tmp/coco-{}/coco/run-", nix::unistd::geteuid());
+    assert!(ended.text().contains(&socket), "{}", ended.text());
+}
+
+#[test]
+fn a_runtime_directory_that_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::with_probe();
+    fs::create_dir(world.path("runtime/coco")).unwrap();
+    fs::set_permissions(world.path("runtime/coco"), fs::Permissions::from_mode(0o777)).unwrap();
+    world.coco(["run", "probe"]).fails(125, "XDG_RUNTIME_DIR: ");
+    fs::remove_dir(world.path("runtime/coco")).unwrap();
+    fs::create_dir(world.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(world.path("elsewhere"), world.path("runtime/coco")).unwrap();
+    world.coco(["run", "probe"]).fails(125, "XDG_RUNTIME_DIR: ");
+    assert!(world.calls().is_empty());
+}
+
+#[test]
+fn a_relative_home_is_refused() {
+    let mut world = World::with_probe();
+    world.set("HOME", "relative");
+    world.coco(["run", "probe"]).fails(125, "HOME");
+}

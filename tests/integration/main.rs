@@ -1,0 +1,37 @@
+//! The built program in small worlds of its own: a home, a project, and an engine that only records
+//! how it was called. What a real engine then does is the end-to-end tests' part.
+
+#[cfg(test)]
+mod argv;
+#[cfg(test)]
+mod basics;
+#[cfg(test)]
+mod configs;
+#[cfg(test)]
+mod engine_arguments;
+#[cfg(test)]
+mod environment;
+#[cfg(test)]
+mod links;
+#[cfg(test)]
+mod multicall;
+#[cfg(test)]
+mod operands;
+#[cfg(test)]
+mod prune;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod recursion;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod search_path;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod show;
+#[cfg(test)]
+mod signatures;
+#[cfg(test)]
+mod world;

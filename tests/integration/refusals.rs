@@ -1,0 +1,102 @@
+//! What this version can't enforce is refused by name, and what widens the network is said every time.
+
+use crate::world::World;
+
+const NETWORK_NOTE: &str = "COCO_ALLOW_NETWORK is set: probe runs with the engine's network, whatever its coco file says";
+
+#[test]
+fn what_can_not_be_enforced_is_refused_by_name() {
+    let world = World::new();
+    for (rest, option) in [
+        (r#""allowed_hosts": ["api.example.com"]"#, "allowed_hosts"),
+        (r#""network": "public""#, "network: public"),
+        (r#""protect": true"#, "protect"),
+        (r#""protect": [".git/hooks"]"#, "protect"),
+        (r#""ports": ["8080:80"]"#, "ports without a network"),
+        (r#""ports": ["8080:80"], "network": "none""#, "ports without a network"),
+    ] {
+        world.tool("probe", format!("{{\"tool\": \"python@system\", {rest}}}"));
+        let words = format!("probe asks for {option}, which this version of coco can't enforce yet");
+        for command in [&["run", "probe"][..], &["run", "--dry-run", "probe"], &["show", "probe"]] {
+            world.coco(command).fails(125, &words);
+        }
+        // The file itself is good.
+        world.coco(["lint", "probe"]).exits(0);
+    }
+    assert!(world.calls().is_empty());
+}
+
+#[test]
+fn what_can_be_enforced_runs() {
+    let world = World::new();
+    for (rest, option) in [
+        (r#""allowed_hosts": []"#, Some("--network=none")),
+        (r#""network": "none""#, Some("--network=none")),
+        (r#""network": "default""#, None),
+        (r#""network": "my-net""#, Some("--network=my-net")),
+        (r#""ports": ["8080:80"], "network": "default""#, Some("--publish=127.0.0.1:8080:80/tcp")),
+        (r#""ports": ["[::1]:8080:80/tcp"], "network": "my-net""#, Some("--publish=[::1]:8080:80/tcp")),
+    ] {
+        world.tool("probe", format!("{{\"tool\": \"python@system\", {rest}}}"));
+        world.coco(["run", "probe"]).exits(126);
+        let call = world.call();
+        match option {
+            Some(option) => assert!(call.has(option), "{rest}: {call:?}"),
+            None => assert!(!call.arguments.iter().any(|argument| argument.to_str().unwrap().starts_with("--net"))),
+        }
+        world.forget_calls();
+    }
+}
+
+#[test]
+fn ports_on_the_hosts_network_are_refused() {
+    let world = World::new();
+    world.tool("probe", r#"{"tool": "python@system", "network": "host", "ports": ["1:2"]}"#);
+    world.coco(["allow", "probe"]).exits(0);
+    world.coco(["run", "probe"]).fails(125, "ports on the host's network");
+}
+
+#[test]
+fn allow_network_opens_it_with_a_warning_every_time() {
+    let mut world = World::new();
+    for rest in [
+        "",
+        r#", "network": "none""#,
+        r#", "network": "public""#,
+        r#", "allowed_hosts": ["a.example.com"]"#,
+        r#", "ports": ["8080:80"]"#,
+    ] {
+        world.tool("probe", format!("{{\"tool\": \"python@system\"{rest}}}"));
+        for value in ["1", "true"] {
+            world.set("COCO_ALLOW_NETWORK", value);
+            for _ in 0..2 {
+                let ended = world.coco(["run", "probe"]).exits(126);
+                assert!(ended.stderr.contains(&format!("coco: warning: {NETWORK_NOTE}\n")), "{rest} {ended:?}");
+                let call = world.call();
+                assert!(!call.arguments.iter().any(|argument| argument.to_str().unwrap().starts_with("--net")), "{call:?}");
+                world.forget_calls();
+            }
+            assert!(world.coco(["show", "probe"]).exits(0).text().contains(NETWORK_NOTE));
+        }
+    }
+}
+
+#[test]
+fn allow_network_is_off_unless_it_says_true() {
+    let mut world = World::with_probe();
+    for value in ["", "0", "false", "yes", "TRUE", "on", "1 ", "2"] {
+        world.set("COCO_ALLOW_NETWORK", value);
+        let ended = world.coco(["run", "probe"]).exits(126);
+        assert!(!ended.stderr.contains("COCO_ALLOW_NETWORK"), "{value:?} {ended:?}");
+        assert!(world.call().has("--network=none"), "{value:?}");
+        world.forget_calls();
+    }
+}
+
+#[test]
+fn the_network_is_never_open_by_default() {
+    let world = World::with_probe();
+    let ended = world.coco(["run", "probe"]).exits(126);
+    assert!(!ended.stderr.contains("warning"), "{ended:?}");
+    assert!(world.call().has("--network=none"));
+}

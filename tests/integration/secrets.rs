@@ -1,0 +1,122 @@
+//! P4 and P5: no secret in what `ps` shows, and the caller's proxies stay outside.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::world::{Call, World, contains};
+
+const TOOL: &str = r#"{"tool": "python@system", "env": {"SET_VALUE": "set-3f1c77", "HOME_LIKE": "x"},
+    "env_passthrough": ["PASSED_TOKEN", "ABSENT", "EMPTY"], "mounts": [{"src": ".", "dst": "/workspace"}]}"#;
+
+fn world() -> World {
+    let mut world = World::new();
+    world.tool("probe", TOOL);
+    world.set("PASSED_TOKEN", "passed-8a02e4");
+    world.set("OTHER_TOKEN", "other-55c0d1");
+    world.set("EMPTY", "");
+    world
+}
+
+/// What the fake engine's own shell adds.
+fn without_shells_own(call: &Call) -> BTreeMap<OsString, OsString> {
+    let own = ["_", "PWD", "OLDPWD", "SHLVL"].map(OsStr::new);
+    call.environment.iter().filter(|(name, _)| !own.contains(&name.as_os_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
+#[test]
+fn no_value_stands_in_the_arguments() {
+    let world = world();
+    world.coco(["run", "probe", "argument-with-secret-77aa"]).exits(126);
+    for argument in &world.call().arguments {
+        for secret in ["set-3f1c77", "passed-8a02e4", "other-55c0d1", "argument-with-secret-77aa"] {
+            assert!(!contains(argument.as_bytes(), secret.as_bytes()), "{argument:?} has {secret}");
+        }
+    }
+}
+
+#[test]
+fn the_engines_environment_is_the_callers_and_the_guard() {
+    let world = world();
+    world.coco(["run", "probe"]).exits(126);
+    let mut expected = world.variables.clone();
+    expected.insert("COCO_RECURSION_GUARD".into(), "1".into());
+    assert_eq!(without_shells_own(&world.call()), expected);
+}
+
+#[test]
+fn show_names_variables_and_hides_values() {
+    let world = world();
+    for command in [&["show", "probe"][..], &["run", "--dry-run", "probe"], &["list", "--json"], &["lint"], &["verify"]] {
+        let ended = world.coco(command).exits(0);
+        for secret in ["set-3f1c77", "passed-8a02e4", "other-55c0d1"] {
+            assert!(!contains(&ended.stdout, secret.as_bytes()), "{command:?} shows {secret}");
+            assert!(!ended.stderr.contains(secret), "{command:?} shows {secret}");
+        }
+    }
+    let names = inside(&world);
+    for name in ["SET_VALUE", "PASSED_TOKEN", "EMPTY", "HOME_LIKE"] {
+        assert!(names.contains(&name.to_owned()), "{names:?} lacks {name}");
+    }
+    for name in ["OTHER_TOKEN", "ABSENT", "HOME", "COCO_IMAGE", "XDG_DATA_HOME"] {
+        assert!(!names.contains(&name.to_owned()), "{names:?} has {name}");
+    }
+}
+
+/// The names of the variables that the helper is told to set in the run phase.
+fn inside(world: &World) -> Vec<String> {
+    let shown = world.coco(["run", "--dry-run", "probe"]).exits(0);
+    let line = shown.text().lines().rev().find(|line| line.starts_with("#   in ")).unwrap().to_owned();
+    let (_, names) = line.split_once(", with ").unwrap();
+    names.strip_suffix(" set").unwrap().split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn the_callers_proxies_stay_outside() {
+    let mut world = world();
+    const PROXIES: &[&str] = &[
+        "http_proxy",
+        "https_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "ftp_proxy",
+        "FTP_PROXY",
+        "no_proxy",
+        "NO_PROXY",
+    ];
+    for name in PROXIES {
+        world.set(name, "http://user:password-9e81@proxy.example:3128");
+    }
+    world.coco(["run", "probe"]).exits(126);
+    let call = world.call();
+    assert!(call.has("--http-proxy=false"), "{call:?}");
+    assert!(call.arguments.iter().all(|argument| !contains(argument.as_bytes(), b"password-9e81")));
+    let names = inside(&world);
+    assert!(PROXIES.iter().all(|proxy| !names.contains(&(*proxy).to_owned())), "{names:?}");
+}
+
+#[test]
+fn variables_that_steer_the_engine_or_the_tool_do_not_enter() {
+    let mut world = world();
+    for name in ["LD_PRELOAD_X", "NODE_OPTIONS", "BASH_ENV_X", "MISE_TRUSTED_CONFIG_PATHS", "PYTHONPATH", "GIT_DIR"] {
+        world.set(name, "x");
+    }
+    let names = inside(&world);
+    let known = ["EMPTY", "HOME_LIKE", "LANG", "PASSED_TOKEN", "SET_VALUE"];
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!(sorted, known, "what the least tool gets");
+}
+
+#[test]
+fn only_presentation_comes_along_unasked() {
+    let mut world = World::with_probe();
+    for name in ["TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "USER", "EDITOR", "TZ"] {
+        world.set(name, "x");
+    }
+    let mut names = inside(&world);
+    names.sort();
+    assert_eq!(names, ["COLORTERM", "LANG", "NO_COLOR", "TERM"]);
+}
