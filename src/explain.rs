@@ -88,7 +88,7 @@ pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>, file: &P
     for warning in &policy.warnings {
         row("warning", warning.clone());
     }
-    row("by", term::path(file));
+    row("file", term::path(file));
     format!("{}\n{}", policy.tool, term::table(&rows))
 }
 
@@ -96,11 +96,8 @@ pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>, file: &P
 pub fn plan(title: &str, plan: &Plan) -> String {
     let mut text = format!("# {title}\n{}", term::shell_quote(plan.program.as_os_str()));
     for argument in &plan.arguments {
-        text.push_str(if argument.to_str().is_some_and(|argument| argument.starts_with('-')) {
-            " \\\n  "
-        } else {
-            " "
-        });
+        // The sub-command beside the program, and then one argument a line.
+        text.push_str(if argument == "run" { " " } else { " \\\n  " });
         text.push_str(&term::shell_quote(argument));
     }
     let quoted = |words: &[&OsStr]| words.iter().map(|word| term::shell_quote(word)).collect::<Vec<_>>().join(" ");

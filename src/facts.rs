@@ -416,16 +416,19 @@ pub fn search_path(world: &World, program: &str) -> Result<Option<PathBuf>, Erro
     let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
     let project = project_of(&cwd);
     let own = fs::metadata(&world.program).map_err(Error::io("look at", &world.program))?;
+    let steered = |path: &Path| {
+        let in_project = path.starts_with(&project) && project != Path::new("/");
+        in_project || path.components().any(|part| part.as_os_str() == "node_modules")
+    };
     for entry in path.as_bytes().split(|byte| *byte == b':') {
         let directory = Path::new(OsStr::from_bytes(entry));
-        let Ok(canonical) = fs::canonicalize(directory) else { continue };
         let system = SYSTEM_DIRECTORIES.iter().any(|known| directory == Path::new(known));
-        let steered = canonical.starts_with(&project) && project != Path::new("/")
-            || canonical.components().any(|part| part.as_os_str() == "node_modules");
-        if !directory.is_absolute() || (!system && steered) {
+        let candidate = directory.join(program);
+        // The directory and what its entry leads to: either may lie in the project.
+        let (Ok(canonical), Ok(file)) = (fs::canonicalize(directory), fs::canonicalize(&candidate)) else { continue };
+        if !directory.is_absolute() || (!system && (steered(&canonical) || steered(&file))) {
             continue;
         }
-        let candidate = canonical.join(program);
         let Ok(metadata) = fs::metadata(&candidate) else { continue };
         if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
             continue;

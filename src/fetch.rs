@@ -85,12 +85,13 @@ fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, Failure> 
     arguments.extend(["--url".into(), url.into()]);
     let (code, bytes) = exec::fetch(&curl, &arguments, limit).map_err(Failure::Refused)?;
     match code {
-        Some(0) if bytes.len() <= limit => Ok(bytes),
-        Some(0 | 63) => Err(refused(format!("it is larger than {limit} bytes"))),
+        // Whatever curl says of the pipe that was closed on it.
+        _ if bytes.len() > limit => Err(refused(format!("it is larger than {limit} bytes"))),
+        Some(0) => Ok(bytes),
+        Some(63) => Err(refused(format!("it is larger than {limit} bytes"))),
         Some(22 | 37) => Err(refused("the store has no such file".to_owned())),
         Some(code) if NETWORK_CODES.contains(&code) => Err(Failure::Network(format!("curl's exit code {code}"))),
         Some(code) => Err(refused(format!("curl's exit code {code}"))),
-        None if bytes.len() > limit => Err(refused(format!("it is larger than {limit} bytes"))),
         None => Err(refused("curl was killed".to_owned())),
     }
 }
