@@ -77,6 +77,9 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString]) -> Resul
     for _ in 0..2 {
         let (image, record) = prepare::ready(world, &facts, &policy, &engine, &tool.digest)?;
         let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
+        if world.is_on("COCO_DEBUG") {
+            term::relay(&explain::plan("run phase", &plan));
+        }
         match exec::run(&plan)? {
             Outcome::Exited(code) => return Ok(code),
             Outcome::EngineFailed(code)
