@@ -59,6 +59,8 @@ pub struct Expect {
     pub mounts: Vec<OsString>,
     /// Writable grants: the host's own mounts below them come along and are part of the grant.
     pub trees: Vec<OsString>,
+    /// Which file or directory must be mounted at each grant: (place, device, inode).
+    pub identities: Vec<(OsString, u64, u64)>,
 }
 
 /// How closed the sandbox must be.
@@ -222,6 +224,11 @@ impl Launch {
         });
         out.list(&self.expect.mounts);
         out.list(&self.expect.trees);
+        out.list(&self.expect.identities.iter().map(|(place, _, _)| place.clone()).collect::<Vec<_>>());
+        for (_, device, inode) in &self.expect.identities {
+            out.long(*device);
+            out.long(*inode);
+        }
         out.number(self.umask);
         out.text(&self.workdir);
         let (names, values): (Vec<_>, Vec<_>) = self.environment.iter().cloned().unzip();
@@ -268,6 +275,7 @@ impl Launch {
             },
             mounts: rest.list()?,
             trees: rest.list()?,
+            identities: rest.identities()?,
         };
         let umask = rest.number()?;
         let workdir = rest.text()?;
@@ -370,6 +378,10 @@ impl Encoder {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 
+    fn long(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
     /// Longer strings than 4 GiB can't be: execve(2) and the frame limit stand before.
     fn text(&mut self, text: &OsStr) {
         self.number(u32::try_from(text.len()).unwrap_or(u32::MAX));
@@ -391,6 +403,16 @@ impl Decoder<'_> {
         let (bytes, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(u32::from_le_bytes(*bytes))
+    }
+
+    fn long(&mut self) -> Option<u64> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*bytes))
+    }
+
+    fn identities(&mut self) -> Option<Vec<(OsString, u64, u64)>> {
+        self.list()?.into_iter().map(|place| Some((place, self.long()?, self.long()?))).collect()
     }
 
     fn text(&mut self) -> Option<OsString> {
@@ -420,6 +442,7 @@ mod tests {
                 network: Interfaces::LoopbackOnly,
                 mounts: vec!["/workspace".into()],
                 trees: vec!["/p".into()],
+                identities: vec![("/p".into(), 1, u64::MAX)],
             },
             umask: 0o022,
             workdir: "/workspace".into(),

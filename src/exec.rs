@@ -95,6 +95,7 @@ pub fn install(plan: &Plan, tool: &str, log: &Path) -> Result<Installed, Error> 
     let copy = file.try_clone().map_err(Error::io("open", log))?;
     command.process_group(0).stdin(Stdio::null()).stdout(copy).stderr(file);
     let mut session = Session::start(plan, command)?;
+    session.patience = Patience::EndsWithTheFirstSignal;
     session.wait()?;
     let failed = |message: String, hint: String| Error::Install { tool: tool.to_owned(), message, hint };
     match session.end {
@@ -136,6 +137,15 @@ struct End {
     status: Option<ExitStatus>,
 }
 
+/// What a signal that asks to end does to a sandbox that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// The tool gets it and decides, as the bare tool would.
+    ToolDecides,
+    /// The sandbox goes down: an installation is simply begun anew.
+    EndsWithTheFirstSignal,
+}
+
 /// One container's life.
 struct Session<'a> {
     plan: &'a Plan,
@@ -146,6 +156,7 @@ struct Session<'a> {
     listener: Option<UnixListener>,
     helper: Option<UnixStream>,
     deadline: Option<Instant>,
+    patience: Patience,
     end: End,
     _directory: RunDirectory<'a>,
     _locks: Vec<Lock>,
@@ -185,6 +196,7 @@ impl<'a> Session<'a> {
             listener: Some(listener),
             helper: None,
             deadline: None,
+            patience: Patience::ToolDecides,
             end: End::default(),
             _directory: directory,
             _locks: locks,
@@ -287,14 +299,16 @@ impl<'a> Session<'a> {
             Signal::SIGCONT | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGUSR1 | Signal::SIGUSR2 => {
                 self.deliver(signal);
             }
-            _ if self.helper.is_some() => {
+            _ if self.helper.is_some() && self.patience == Patience::ToolDecides => {
                 self.deliver(signal);
                 if signal == Signal::SIGHUP {
                     self.deadline = Some(Instant::now() + HANGUP_GRACE);
                 }
             }
             // Not up yet: with nobody listening, the helper gives up and the engine cleans up.
-            _ if self.end.cancelled.is_none() && !self.end.connected => {
+            _ if self.end.cancelled.is_none()
+                && (!self.end.connected || self.patience == Patience::EndsWithTheFirstSignal) =>
+            {
                 self.end.cancelled = Some(signal);
                 self.abandon();
             }

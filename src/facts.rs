@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -200,6 +201,18 @@ pub struct Source {
     pub canonical: PathBuf,
     /// What is there.
     pub kind: SourceKind,
+    /// Which file or directory it is; `None` for what is missing.
+    pub identity: Option<Identity>,
+}
+
+/// A file's or directory's device and inode number. The helper compares it with what it finds
+/// mounted: between the decision and the mount, another running tool may have put a link there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// `st_dev`, inode(7).
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
 }
 
 /// What a mount's source is.
@@ -289,15 +302,19 @@ fn source(world: &World, source: &MountSource, cwd: &Path, project: &Path) -> Re
         MountSource::Home(Some(path)) => world.home.join(path.as_str()),
         MountSource::Absolute(path) => PathBuf::from(path),
     };
-    match fs::canonicalize(&asked) {
-        Ok(canonical) => {
-            let kind = fs::metadata(&canonical).map_err(Error::io("look at", &canonical))?.file_type();
-            let kind = match (kind.is_dir(), kind.is_file()) {
+    // Opened once, so that path and identity are of the same thing: the kernel says where it is.
+    match File::options().read(true).custom_flags(nix::libc::O_PATH).open(&asked) {
+        Ok(file) => {
+            let metadata = file.metadata().map_err(Error::io("look at", &asked))?;
+            let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let canonical = fs::read_link(link).map_err(Error::io("resolve the mount source", &asked))?;
+            let kind = match (metadata.is_dir(), metadata.is_file()) {
                 (true, _) => SourceKind::Directory,
                 (_, true) => SourceKind::File,
                 _ => SourceKind::Special,
             };
-            Ok(Source { asked, canonical, kind })
+            let identity = Some(Identity { device: metadata.dev(), inode: metadata.ino() });
+            Ok(Source { asked, canonical, kind, identity })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => missing(&asked),
         Err(error) => Err(Error::Io { action: "resolve the mount source", path: asked, source: error }),
@@ -322,6 +339,7 @@ fn missing(asked: &Path) -> Result<Source, Error> {
                     canonical: resolved.join(rest),
                     asked: asked.to_owned(),
                     kind: SourceKind::Missing,
+                    identity: None,
                 });
             }
         }

@@ -191,10 +191,20 @@ pub fn lock_shared(path: &Path) -> Result<Lock, Error> {
     Ok(Lock(file))
 }
 
-/// Whether some process uses the directory.
-pub fn is_in_use(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| file.try_lock().is_err())
+/// The only lock on a directory or lock file, unless some process uses it. Keep it while the thing
+/// is removed. What can't be opened (a link, a pipe that a tool put there) is not locked by anybody.
+pub fn lock_unused(path: &Path) -> Result<Option<Lock>, InUse> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(_) => Err(InUse),
+    }
 }
+
+/// Some process uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InUse;
 
 /// Makes a directory and what is missing above it, mode 0700.
 pub fn make_private(path: &Path) -> Result<(), Error> {
@@ -291,10 +301,10 @@ mod tests {
     #[test]
     fn a_directory_in_use_is_seen_by_another_open() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(!is_in_use(directory.path()));
+        assert!(lock_unused(directory.path()).is_ok());
         let lock = lock_shared(directory.path()).unwrap();
-        assert!(is_in_use(directory.path()));
+        assert_eq!(lock_unused(directory.path()).unwrap_err(), InUse);
         drop(lock);
-        assert!(!is_in_use(directory.path()));
+        assert!(lock_unused(directory.path()).is_ok());
     }
 }

@@ -185,6 +185,11 @@ pub fn run(
             .filter(|mount| mount.access == Access::ReadWrite)
             .map(|mount| mount.dst.as_str().into())
             .collect(),
+        identities: policy
+            .mounts
+            .iter()
+            .filter_map(|mount| Some((mount.dst.as_str().into(), mount.identity?.device, mount.identity?.inode)))
+            .collect(),
     };
     let launch = Launch {
         expect,
@@ -288,7 +293,14 @@ fn install_launch(policy: &Policy, world: &World, enclosure: Enclosure, runtimes
         environment.extend(CA_VARIABLES.iter().map(|name| (OsString::from(name), OsString::from(CA_GUEST))));
     }
     Launch {
-        expect: Expect { owner: world.uid, enclosure, network: Interfaces::Any, mounts: Vec::new(), trees: Vec::new() },
+        expect: Expect {
+            owner: world.uid,
+            enclosure,
+            network: Interfaces::Any,
+            mounts: Vec::new(),
+            trees: Vec::new(),
+            identities: Vec::new(),
+        },
         umask: 0o022,
         workdir: "/".into(),
         environment,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Access, CocoFile, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11};
 use crate::error::Error;
-use crate::facts::{Display, Facts, Source, SourceKind, World};
+use crate::facts::{Display, Facts, Identity, Source, SourceKind, World};
 use crate::names::{AptName, EnvName, GuestPath, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec};
 use crate::term;
 
@@ -91,6 +91,8 @@ pub struct Granted {
     pub relabel: Relabel,
     /// Whether the source has to be made first.
     pub creation: Creation,
+    /// Which file or directory was judged, where it was there.
+    pub identity: Option<Identity>,
 }
 
 /// Whether a mount's source has to be made first.
@@ -305,8 +307,14 @@ fn mounts(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Granted>,
                 hint: "give one of the two another \"dst\"".to_owned(),
             });
         }
-        let new =
-            Granted { src: source.canonical.clone(), dst, access: mount.access, relabel: mount.relabel, creation };
+        let new = Granted {
+            src: source.canonical.clone(),
+            dst,
+            access: mount.access,
+            relabel: mount.relabel,
+            creation,
+            identity: source.identity,
+        };
         granted.extend(below(&new, facts));
         granted.push(new);
     }
@@ -329,7 +337,7 @@ fn below(granted: &Granted, facts: &Facts) -> Vec<Granted> {
         .filter_map(|point| {
             let rest = point.strip_prefix(&granted.src).ok()?.to_str()?;
             let dst = GuestPath::new(&format!("{}/{rest}", granted.dst)).ok()?;
-            Some(Granted { src: point.clone(), dst, ..granted.clone() })
+            Some(Granted { src: point.clone(), dst, identity: None, ..granted.clone() })
         })
         .collect()
 }

@@ -12,7 +12,8 @@ use crate::exec;
 use crate::facts::{Facts, World};
 use crate::image::{self, Stage};
 use crate::install::{
-    self, Record, accept, is_in_use, lock_exclusive, make_private, read_limited, read_record, record_path, write_record,
+    self, Record, accept, lock_exclusive, lock_unused, make_private, read_limited, read_record, record_path,
+    write_record,
 };
 use crate::plan::{self, tool_directory};
 use crate::policy::Policy;
@@ -183,7 +184,7 @@ pub fn remove_replaced(own: &Path, record: &Record) -> u64 {
         let name = entry.file_name();
         let is_old =
             name.to_str().is_some_and(|name| name.starts_with("data-") && record.data.as_deref() != Some(name));
-        if is_old && !is_in_use(&entry.path()) {
+        if is_old && let Ok(_lock) = lock_unused(&entry.path()) {
             freed += size(&entry.path());
             // What can't be removed now is met again by the next prune.
             let _ = fs::remove_dir_all(entry.path());

@@ -31,7 +31,8 @@ pub fn say(text: &str) {
 /// Writes what another program printed to standard error: lines kept, other control characters made
 /// visible.
 pub fn relay(text: &str) {
-    let mut shown: String = text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
+    let line = |line: &str| line.split('\t').map(printable).collect::<Vec<_>>().join("\t");
+    let mut shown: String = text.split('\n').map(line).collect::<Vec<_>>().join("\n");
     if !shown.ends_with('\n') {
         shown.push('\n');
     }

@@ -9,7 +9,7 @@ use crate::args::Line;
 use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{is_in_use, read_record, record_path};
+use crate::install::{InUse, lock_unused, read_record, record_path};
 use crate::names::ToolName;
 use crate::prepare::{remove_replaced, size};
 use crate::{term, tools};
@@ -25,7 +25,7 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
             let engine = Engine::new(*kind, PathBuf::new(), world.uid, None);
             let record = record_path(world, &engine, &name);
             if line.has(Switch::All) && !tools::path(world, &name).exists() {
-                freed += remove_unless_used(&own, &name)?;
+                freed += remove_tool(&own, &name)?;
                 if !own.exists() {
                     // Without its directory the record is invalid anyway.
                     let _ = fs::remove_file(&record);
@@ -50,19 +50,28 @@ fn tools_in(volumes: &Path) -> Vec<ToolName> {
     names
 }
 
-/// Removes a directory unless it, or one in it, is in use; gives the bytes that came free.
+/// Removes a directory unless some process uses it; gives the bytes that came free.
 fn remove_unless_used(path: &Path, name: impl std::fmt::Display) -> Result<u64, Error> {
     if path.symlink_metadata().is_err() {
         return Ok(0);
     }
-    let children = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-    if is_in_use(path)
-        || children.filter(|child| child.is_dir() || child.ends_with("install.lock")).any(|child| is_in_use(&child))
-    {
-        term::say(&format!("skip: {name} is in use"));
-        return Ok(0);
-    }
+    let Ok(_lock) = lock_unused(path) else { return skip(name) };
     let bytes = size(path);
     fs::remove_dir_all(path).map_err(Error::io("remove", path))?;
     Ok(bytes)
+}
+
+/// Removes a tool's own directory unless a process uses something in it. The names in it are
+/// coco's; what lies deeper is the tool's, and no lock.
+fn remove_tool(own: &Path, name: &ToolName) -> Result<u64, Error> {
+    let children = fs::read_dir(own).into_iter().flatten().filter_map(Result::ok);
+    let locks: Result<Vec<_>, InUse> = children.map(|entry| lock_unused(&entry.path())).collect();
+    let Ok(_locks) = locks else { return skip(name) };
+    remove_unless_used(own, name)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the other end of two functions")]
+fn skip(name: impl std::fmt::Display) -> Result<u64, Error> {
+    term::say(&format!("skip: {name} is in use"));
+    Ok(0)
 }

@@ -3,6 +3,7 @@
 //! not run.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::Refusal;
@@ -33,6 +34,7 @@ pub fn check(launch: &Launch) -> Result<(), Refusal> {
         }
         Enclosure::DangerousUnchecked => {}
     }
+    identities(&launch.expect)?;
     match launch.expect.network {
         Interfaces::LoopbackOnly => interfaces()?,
         Interfaces::Any => {}
@@ -79,6 +81,21 @@ fn mounts(expect: &Expect) -> Result<(), Refusal> {
     }
     let secrets = fs::read_dir("/run/secrets").is_ok_and(|mut entries| entries.next().is_some());
     demand(!secrets, "the engine mounts secrets at /run/secrets in the sandbox, which nobody granted")
+}
+
+/// Whether each grant is what was judged. A link that another tool put in its place in the meantime
+/// leads somewhere else.
+fn identities(expect: &Expect) -> Result<(), Refusal> {
+    for (place, device, inode) in &expect.identities {
+        let found = fs::metadata(place).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        if found != Some((*device, *inode)) {
+            return Err(Refusal::new(
+                format!("{} is not what coco looked at: it was replaced while the sandbox started", term::os(place)),
+                "find out what replaces it, another running tool perhaps, and start the tool again",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The kernel's own tunnels appear, down and unusable, in every new namespace on some machines.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -136,10 +137,10 @@ fn debian(launch: &Launch, packages: &[OsString], coco: &mut UnixStream) -> Resu
 
 /// Runs a command to its end; its output goes where the container's goes.
 fn finish(mut command: Command, what: &str, coco: &mut UnixStream) -> Result<(), Refusal> {
-    let child = command
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(|error| Refusal::new(format!("can't run {what}: {error}"), "rebuild the image with coco rebuild"))?;
+    let child =
+        command.stdin(Stdio::null()).process_group(0).spawn().map_err(|error| {
+            Refusal::new(format!("can't run {what}: {error}"), "rebuild the image with coco rebuild")
+        })?;
     match attend(Pid::from_raw(child.id().cast_signed()), coco) {
         0 => Ok(()),
         code => Err(Refusal::new(format!("{what} failed with exit code {code}"), "its own words stand above")),

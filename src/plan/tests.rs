@@ -1,1 +1,348 @@
+//! Whole argument vectors, compared with the files in `tests/golden`. `COCO_BLESS=1` writes them
+//! anew; what then changes is read in the difference before it is committed.
 
+use std::fmt::Write as _;
+use std::fs;
+
+use super::*;
+use crate as coco;
+use crate::control::Streams;
+use crate::engine::EngineKind;
+use crate::facts::Terminals;
+use crate::policy::{Policy, decide};
+
+#[path = "../../tests/golden/hand_made.rs"]
+mod hand_made;
+
+use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, engine, facts, file, tool, with, world};
+
+/// Who calls which engine.
+const CALLERS: &[(&str, EngineKind, u32)] = &[
+    ("podman-rootful", EngineKind::Podman, 0),
+    ("podman-rootless", EngineKind::Podman, 1000),
+    ("docker-root", EngineKind::Docker, 0),
+    ("docker-user", EngineKind::Docker, 1000),
+];
+
+struct Case {
+    world: World,
+    facts: Facts,
+    policy: Policy,
+    engine: Engine,
+}
+
+fn case(kind: EngineKind, uid: u32, name: &str, text: &str, variables: &[(&str, &str)]) -> Case {
+    let world = with(world(uid), variables);
+    let file = file(text);
+    let mut facts = facts(&world, &file);
+    facts.consent = Some(DIGEST.to_owned());
+    let policy = decide(&tool(name), &file, &world, &facts, DIGEST).unwrap();
+    Case { engine: engine(kind, uid), world, facts, policy }
+}
+
+const IMAGE: &str = "sha256:0000";
+
+/// An installation that succeeded.
+fn record(data: Option<&str>) -> Record {
+    Record {
+        version: "1.2.3".to_owned(),
+        data: data.map(str::to_owned),
+        path: vec!["/coco/data/bin".to_owned(), "/coco/runtimes/node/22/bin".to_owned()],
+        environment: vec![("GEM_HOME".to_owned(), "/coco/data/gems".to_owned())],
+        ..Record::default()
+    }
+}
+
+fn run_case(case: &Case, record: &Record, arguments: &[&str]) -> Plan {
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    run(&case.policy, &case.world, &case.facts, &case.engine, IMAGE, record, &arguments)
+}
+
+/// A plan as text: the program and its arguments, one a line, then everything else that is done.
+fn text(plan: &Plan) -> String {
+    let mut text = format!("{}\n", plan.program.display());
+    for argument in &plan.arguments {
+        writeln!(text, "{}", argument.as_bytes().escape_ascii().to_string().replace("\\\"", "\"")).unwrap();
+    }
+    let Launch { expect, umask, workdir, environment, path, task } = &plan.launch;
+    text.push_str("\n# what the helper is told\n");
+    writeln!(text, "expect owner {} {:?} {:?}", expect.owner, expect.enclosure, expect.network).unwrap();
+    for mount in &expect.mounts {
+        writeln!(text, "expect mount {mount:?}").unwrap();
+    }
+    for tree in &expect.trees {
+        writeln!(text, "expect tree {tree:?}").unwrap();
+    }
+    writeln!(text, "umask {umask:03o}\nworkdir {workdir:?}").unwrap();
+    for (name, value) in environment {
+        writeln!(text, "environment {name:?} {value:?}").unwrap();
+    }
+    for directory in path {
+        writeln!(text, "path {directory:?}").unwrap();
+    }
+    writeln!(text, "{task:?}").unwrap();
+    text.push_str("\n# what is done around it\n");
+    writeln!(text, "run directory {}\nstreams {:?}", plan.run_directory.display(), plan.streams).unwrap();
+    for file in &plan.run_files {
+        writeln!(text, "run file {file:?}").unwrap();
+    }
+    for directory in &plan.directories {
+        writeln!(text, "make {}", directory.display()).unwrap();
+    }
+    for directory in &plan.in_use {
+        writeln!(text, "in use {}", directory.display()).unwrap();
+    }
+    text
+}
+
+/// Compares with a golden file, or writes it.
+#[track_caller]
+fn golden(name: &str, plan: &Plan) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.txt"));
+    let found = text(plan);
+    #[expect(clippy::disallowed_methods, reason = "the one switch of these tests")]
+    if std::env::var_os("COCO_BLESS").is_some_and(|value| value == "1") {
+        fs::write(&path, &found).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    if found == expected {
+        return;
+    }
+    let line = found.lines().zip(expected.lines()).take_while(|(found, expected)| found == expected).count();
+    panic!(
+        "{} differs from line {}:\nexpected {:?}\nfound    {:?}\nif that is meant: COCO_BLESS=1 cargo test --lib plan",
+        path.display(),
+        line + 1,
+        expected.lines().nth(line),
+        found.lines().nth(line),
+    );
+}
+
+#[test]
+fn the_least_tool() {
+    for (caller, kind, uid) in CALLERS {
+        let case = case(*kind, *uid, "least", LEAST, &[]);
+        golden(&format!("{caller}-least"), &run_case(&case, &record(Some("data-1")), &["--flag", "a b"]));
+    }
+}
+
+#[test]
+fn a_tool_of_the_images_own() {
+    for (caller, kind, uid) in CALLERS {
+        let case = case(*kind, *uid, "python3", r#"{"tool": "python@system", "mounts": [{"src": "."}]}"#, &[]);
+        golden(&format!("{caller}-system"), &run_case(&case, &Record::default(), &[]));
+    }
+}
+
+#[test]
+fn a_tool_with_everything_on_a_terminal() {
+    let variables = [
+        ("LC_ALL", "C"),
+        ("API_TOKEN", "secret"),
+        ("TERM", "xterm"),
+        ("NO_COLOR", "1"),
+        ("COCO_CA_BUNDLE", "/etc/ssl/ca, own.pem"),
+        ("COCO_EXTRA_PORTS", "0.0.0.0:7:8"),
+    ];
+    for (caller, kind, uid) in CALLERS {
+        let mut case = case(*kind, *uid, "everything", EVERYTHING, &variables);
+        case.world.terminals = Terminals { stdin: true, stdout: true, stderr: false };
+        golden(&format!("{caller}-everything"), &run_case(&case, &record(Some("data-1")), &["x"]));
+    }
+}
+
+#[test]
+fn the_install_phase() {
+    for (caller, kind, uid) in CALLERS {
+        let case =
+            case(*kind, *uid, "least", LEAST, &[("API_TOKEN", "secret"), ("COCO_CA_BUNDLE", "/etc/ssl/own.pem")]);
+        let Case { world, facts, policy, engine } = &case;
+        let plan = install_tool(policy, world, facts, engine, IMAGE, "data-2", &Record::default(), Some("1.2.3"));
+        golden(&format!("{caller}-install"), &plan);
+    }
+}
+
+#[test]
+fn the_install_phase_with_packages_and_runtimes() {
+    for (caller, kind, uid) in CALLERS {
+        let case = case(*kind, *uid, "built", BUILT, &[]);
+        let Case { world, facts, policy, engine } = &case;
+        golden(&format!("{caller}-install-runtimes"), &install_runtimes(policy, world, facts, engine, IMAGE));
+        let plan = install_tool(policy, world, facts, engine, IMAGE, "data-2", &record(None), None);
+        golden(&format!("{caller}-install-apt"), &plan);
+        golden(&format!("{caller}-run-runtimes"), &run_case(&case, &record(Some("data-2")), &[]));
+    }
+}
+
+#[test]
+fn an_isolated_tool_has_runtimes_of_its_own() {
+    let shared = case(EngineKind::Podman, 1000, "built", BUILT, &[]);
+    let text = BUILT.replacen('{', r#"{"isolated": true,"#, 1);
+    let own = case(EngineKind::Podman, 1000, "built", &text, &[]);
+    let source = |case: &Case| {
+        let plan = install_runtimes(&case.policy, &case.world, &case.facts, &case.engine, IMAGE);
+        let mount = format!(",dst={RUNTIMES_GUEST}");
+        let arguments: Vec<String> =
+            plan.arguments.iter().map(|argument| argument.clone().into_string().unwrap()).collect();
+        arguments.into_iter().find(|argument| argument.ends_with(&mount)).unwrap()
+    };
+    assert!(source(&shared).contains("/podman/.runtimes,"), "{}", source(&shared));
+    assert!(source(&own).contains("/podman/built/runtimes,"), "{}", source(&own));
+}
+
+/// Section 5: the install phase sees nothing of the user's, whatever the tool is granted.
+#[test]
+fn grants_do_not_reach_the_install_phase() {
+    let variables = [("API_TOKEN", "secret"), ("LC_ALL", "C"), ("TERM", "xterm"), ("COCO_EXTRA_PORTS", "7:8")];
+    for (caller, kind, uid) in CALLERS {
+        let bare = r#"{"tool": "npm:@scope/everything@2.1", "command": "every-thing", "isolated": true,
+            "dependencies": {"mise": ["node@22", "npm:companion@1"]}, "limits": {"memory": "2g", "pids": 99, "cpus": 1.25}}"#;
+        let granted = case(*kind, *uid, "everything", EVERYTHING, &variables);
+        let bare = case(*kind, *uid, "everything", bare, &[]);
+        for part in [
+            |case: &Case| install_runtimes(&case.policy, &case.world, &case.facts, &case.engine, IMAGE),
+            |case: &Case| {
+                let Case { world, facts, policy, engine } = case;
+                install_tool(policy, world, facts, engine, IMAGE, "data-1", &Record::default(), None)
+            },
+        ] {
+            assert_eq!(part(&granted), part(&bare), "{caller}");
+        }
+    }
+}
+
+/// P4: names and values of variables go to the helper alone.
+#[test]
+fn no_variable_is_an_argument() {
+    for (_, kind, uid) in CALLERS {
+        let case =
+            case(*kind, *uid, "everything", EVERYTHING, &[("API_TOKEN", "secret-value"), ("LC_ALL", "lc-value")]);
+        let plan = run_case(&case, &record(Some("data-1")), &["argument-of-the-tool"]);
+        for argument in &plan.arguments {
+            let argument = argument.to_str().unwrap();
+            for hidden in
+                ["secret-value", "lc-value", "API_TOKEN", "LEVEL", "GEM_HOME", "argument-of-the-tool", "every-thing"]
+            {
+                assert!(!argument.contains(hidden), "{argument} has {hidden}");
+            }
+            assert!(!argument.starts_with("-e") && !argument.starts_with("--env"), "{argument}");
+        }
+        let environment: Vec<_> = plan.launch.environment.iter().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert!(environment.contains(&"API_TOKEN") && !environment.contains(&"ABSENT"), "{environment:?}");
+    }
+}
+
+/// P5.
+#[test]
+fn proxies_do_not_reach_the_tool() {
+    let proxies = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "no_proxy"];
+    let variables: Vec<(&str, &str)> = proxies.iter().map(|name| (*name, "http://u:p@proxy.example")).collect();
+    for (caller, kind, uid) in CALLERS {
+        let case = case(*kind, *uid, "least", LEAST, &variables);
+        let plan = run_case(&case, &record(Some("data-1")), &[]);
+        assert_eq!(
+            plan.arguments.iter().filter(|argument| *argument == "--http-proxy=false").count(),
+            usize::from(*kind == EngineKind::Podman)
+        );
+        let text = text(&plan);
+        assert!(!text.contains("proxy.example"), "{caller}: {text}");
+        assert!(plan.launch.environment.iter().all(|(name, _)| !proxies.contains(&name.to_str().unwrap())));
+    }
+}
+
+#[test]
+fn a_terminal_is_given_only_when_both_ends_are_one() {
+    for (stdin, stdout) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut case = case(EngineKind::Podman, 1000, "least", LEAST, &[]);
+        case.world.terminals = Terminals { stdin, stdout, stderr: true };
+        let plan = run_case(&case, &Record::default(), &[]);
+        let has = |option: &str| plan.arguments.iter().any(|argument| argument == option);
+        assert!(has("--interactive"), "piped input must arrive");
+        assert_eq!(has("--tty"), stdin && stdout);
+        assert_eq!(plan.streams == Streams::Terminal, stdin && stdout);
+    }
+}
+
+/// Where cgroups let a plain user set no limits, an engine would fail or warn every time.
+#[test]
+fn limits_that_can_not_be_set_are_left_out() {
+    for (_, kind, uid) in CALLERS {
+        let mut case = case(*kind, *uid, "everything", EVERYTHING, &[]);
+        case.facts.controllers = Controllers::default();
+        let plan = run_case(&case, &Record::default(), &[]);
+        let limits = plan
+            .arguments
+            .iter()
+            .filter(|argument| {
+                let text = argument.to_str().unwrap();
+                ["--pids-limit=", "--memory=", "--cpus="].iter().any(|option| text.starts_with(option))
+            })
+            .count();
+        // Rootless podman alone depends on the caller's own cgroup.
+        let rootless = *kind == EngineKind::Podman && *uid != 0;
+        assert_eq!(limits, if rootless { 0 } else { 3 });
+    }
+}
+
+#[test]
+fn selinux_is_told_to_let_the_socket_be() {
+    let mut case = case(EngineKind::Podman, 1000, "least", LEAST, &[]);
+    let option = OsString::from("--security-opt=label=disable");
+    assert!(!run_case(&case, &Record::default(), &[]).arguments.contains(&option));
+    case.facts.selinux = SeLinux::Enforcing;
+    assert!(run_case(&case, &Record::default(), &[]).arguments.contains(&option));
+}
+
+/// F10: what the engine's syntax can't carry goes by a link in the run's own directory.
+#[test]
+fn a_path_is_quoted_or_goes_by_a_link() {
+    for (path, mount) in [
+        (&b"/w/plain"[..], &b"--mount=type=bind,src=/w/plain,dst=/workspace,readonly"[..]),
+        (b"/w/a:b c'$", b"--mount=type=bind,src=/w/a:b c'$,dst=/workspace,readonly"),
+        (b"/w/a,b", b"--mount=type=bind,\"src=/w/a,b\",dst=/workspace,readonly"),
+        (b"/w/a\"b", b"--mount=type=bind,\"src=/w/a\"\"b\",dst=/workspace,readonly"),
+        (b"/w/a\nb", b"--mount=type=bind,src=/run/user/1000/coco/run-4242/LINK,dst=/workspace,readonly"),
+        (b"/w/a\xffb", b"--mount=type=bind,src=/run/user/1000/coco/run-4242/LINK,dst=/workspace,readonly"),
+        (b"/w/a\x7f", b"--mount=type=bind,src=/run/user/1000/coco/run-4242/LINK,dst=/workspace,readonly"),
+    ] {
+        let path = Path::new(OsStr::from_bytes(path));
+        let mut case = case(
+            EngineKind::Podman,
+            1000,
+            "x",
+            r#"{"tool": "npm:x", "mounts": [{"src": ".", "dst": "/workspace"}]}"#,
+            &[],
+        );
+        for mount in &mut case.policy.mounts {
+            mount.src = path.to_owned();
+        }
+        let plan = run_case(&case, &Record::default(), &[]);
+        let links: Vec<&RunFile> = plan
+            .run_files
+            .iter()
+            .filter(|file| matches!(file, RunFile::Alias { target, .. } if target == path))
+            .collect();
+        let expected = match links.as_slice() {
+            [RunFile::Alias { name, .. }] => mount.escape_ascii().to_string().replace("LINK", name),
+            _ => mount.escape_ascii().to_string(),
+        };
+        assert!(
+            plan.arguments.iter().any(|argument| argument.as_bytes().escape_ascii().to_string() == expected),
+            "{expected}: {plan:?}"
+        );
+        assert_eq!(links.len(), usize::from(mount.windows(4).any(|part| part == b"LINK")));
+    }
+}
+
+/// The helper compares the sandbox's mounts with this list.
+#[test]
+fn the_helper_knows_every_mount() {
+    for (_, kind, uid) in CALLERS {
+        let case = case(*kind, *uid, "everything", EVERYTHING, &[]);
+        let plan = run_case(&case, &record(Some("data-1")), &[]);
+        let mounts = plan.arguments.iter().filter(|argument| argument.as_bytes().starts_with(b"--mount=")).count();
+        assert_eq!(plan.launch.expect.mounts.len(), mounts);
+        let trees: Vec<_> = plan.launch.expect.trees.iter().map(|tree| tree.to_str().unwrap()).collect();
+        assert_eq!(trees, ["/opt/with, comma and \"quote\"", "/workspace"]);
+    }
+}

@@ -1,1 +1,378 @@
+//! The decision, case by case: what is refused, what is closed by default, what consent opens.
 
+use std::path::PathBuf;
+
+use super::*;
+use crate as coco;
+use crate::facts::{Source, SourceKind};
+
+#[path = "../../tests/golden/hand_made.rs"]
+#[expect(dead_code, reason = "shared with the tests of plans")]
+mod hand_made;
+
+use hand_made::{DIGEST, EVERYTHING, LEAST, facts, file, tool, with, world};
+
+/// Decides for a plain user.
+fn decided(text: &str, variables: &[(&str, &str)]) -> Result<Policy, Error> {
+    let world = with(world(1000), variables);
+    let file = file(text);
+    decide(&tool("probe"), &file, &world, &facts(&world, &file), DIGEST)
+}
+
+fn names(policy: &Policy) -> Vec<&str> {
+    policy.environment.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn value<'a>(policy: &'a Policy, name: &str) -> Option<&'a OsStr> {
+    policy.environment.iter().find(|(other, _)| other.as_str() == name).map(|(_, value)| value.as_os_str())
+}
+
+/// A mount of one source that is as `change` makes it.
+fn mounting(mount: &str, change: impl FnOnce(&mut Source)) -> Result<Policy, Error> {
+    let world = world(1000);
+    let file = file(&format!(r#"{{"tool": "npm:x", "mounts": [{mount}]}}"#));
+    let mut facts = facts(&world, &file);
+    change(&mut facts.sources[0]);
+    decide(&tool("probe"), &file, &world, &facts, DIGEST)
+}
+
+fn refused(outcome: Result<Policy, Error>) -> String {
+    match outcome {
+        Err(error @ Error::Mount { .. }) => {
+            assert!(!error.hint().is_empty());
+            error.to_string()
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn the_least_tool_gets_nothing() {
+    let policy = decided(LEAST, &[("TERM", "xterm"), ("SECRET", "x"), ("DISPLAY", ":7")]).unwrap();
+    assert_eq!(policy.mounts, []);
+    assert_eq!(policy.network, RunNetwork::None);
+    assert_eq!((policy.data, policy.posture), (Access::ReadOnly, Posture::Closed));
+    assert_eq!(policy.limits, Limits { memory: None, pids: DEFAULT_PIDS, milli_cpus: None });
+    assert_eq!(policy.display, None);
+    assert_eq!((policy.ports, policy.engine_arguments, policy.warnings), (vec![], vec![], vec![]));
+    assert_eq!(policy.workdir, PathBuf::from(WORKSPACE));
+    assert_eq!(
+        policy.environment,
+        [
+            (EnvName::new("LANG").unwrap(), OsString::from("C.UTF-8")),
+            (EnvName::new("TERM").unwrap(), OsString::from("xterm")),
+        ]
+    );
+}
+
+#[test]
+fn the_zero_value_is_the_closed_one() {
+    assert_eq!(RunNetwork::default(), RunNetwork::None);
+    assert_eq!(Posture::default(), Posture::Closed);
+    assert_eq!(Network::default(), Network::None);
+    assert_eq!(Access::default(), Access::ReadOnly);
+    assert_eq!(X11::default(), X11::Absent);
+}
+
+/// F8.
+#[test]
+fn what_holds_secrets_or_the_system_is_never_mounted() {
+    for path in [
+        "/",
+        "/home",
+        "/home/user",
+        "/root",
+        "/etc",
+        "/var",
+        "/usr",
+        "/tmp",
+        "/var/tmp",
+        "/opt",
+        "/srv",
+        "/mnt",
+        "/proc",
+        "/proc/1/root",
+        "/sys",
+        "/sys/fs/cgroup",
+        "/dev",
+        "/dev/shm",
+        "/run",
+        "/run/user/1000",
+        "/boot",
+        "/run/podman/podman.sock",
+        "/var/run/docker.sock",
+        "/run/user/1000/bus",
+        "/var/run",
+        "/home/user/.ssh",
+        "/home/user/.ssh/keys",
+        "/home/user/.aws",
+        "/home/user/.gnupg/x",
+        "/home/user/.config",
+        "/home/user/.config/gh",
+        "/home/user/.config/containers/x",
+        "/home/user/.config/systemd",
+        "/home/user/.kube",
+        "/home/user/.docker",
+        "/home/user/.netrc",
+        "/home/user/.git-credentials",
+        "/home/user/.bashrc",
+        "/home/user/.local",
+        "/home/user/.local/bin",
+        "/home/user/.local/share",
+        "/home/user/.mozilla/x",
+        // F14 and F15.
+        "/home/user/.config/mise",
+        "/home/user/.local/share/mise",
+        "/home/user/.config/coco",
+        "/home/user/.config/coco/allowed",
+        "/home/user/.local/share/coco",
+        "/home/user/.local/share/coco/tools",
+        "/home/user/.local/share/coco/volumes/podman/other",
+        "/home/user/.local/state/coco",
+        "/home/user/.local/state",
+    ] {
+        for mount in [
+            r#"{"src": ".", "dst": "/w"}"#,
+            r#"{"src": "@project", "dst": "/w", "opts": "rw"}"#,
+            r#"{"src": "/x", "dst": "/w"}"#,
+        ] {
+            let text = refused(mounting(mount, |source| source.canonical = PathBuf::from(path)));
+            assert!(text.contains("is not mounted"), "{path}: {text}");
+        }
+    }
+    // The controls: what only looks like it.
+    for path in [
+        "/home/user/project",
+        "/home/user/.sshx",
+        "/home/user/.config/eslint",
+        "/home/other",
+        "/home/user2",
+        "/procx",
+        "/opt/tool",
+        "/etc/hosts",
+        "/srv/www",
+        "/home/user/.local/share/other",
+        "/tmp/x",
+        "/var/lib/x",
+        "/runner/x",
+        "/home/user/.local/binaries",
+        "/home/user/.awsome",
+    ] {
+        let policy = mounting(r#"{"src": ".", "dst": "/w"}"#, |source| source.canonical = PathBuf::from(path)).unwrap();
+        assert_eq!(policy.mounts[0].src, PathBuf::from(path));
+        assert_eq!(policy.mounts[0].access, Access::ReadOnly);
+    }
+}
+
+#[test]
+fn what_counts_is_where_a_source_leads() {
+    let text = refused(mounting(r#"{"src": "/work/link", "dst": "/w"}"#, |source| {
+        source.canonical = PathBuf::from("/home/user/.ssh");
+    }));
+    assert!(text.contains("/home/user/.ssh"), "{text}");
+}
+
+#[test]
+fn only_files_and_directories_are_mounted() {
+    let mount = r#"{"src": "/work/x", "dst": "/w"}"#;
+    assert!(mounting(mount, |source| source.kind = SourceKind::File).is_ok());
+    assert!(
+        refused(mounting(mount, |source| source.kind = SourceKind::Special)).contains("a socket, a device or a pipe")
+    );
+    assert!(refused(mounting(mount, |source| source.kind = SourceKind::Missing)).contains("does not exist"));
+}
+
+#[test]
+fn what_is_missing_is_made_below_home_alone() {
+    let missing = |source: &mut Source| source.kind = SourceKind::Missing;
+    let policy = mounting(r#"{"src": "~/.cache/x", "dst": "/w"}"#, missing).unwrap();
+    assert_eq!(policy.mounts[0].creation, Creation::MakeDirectory);
+    for mount in [r#"{"src": ".", "dst": "/w"}"#, r#"{"src": "/home/user/x", "dst": "/w"}"#, r#"{"src": "@project"}"#] {
+        let _ = refused(mounting(mount, missing));
+    }
+    // A link on the way leads out of home.
+    let _ = refused(mounting(r#"{"src": "~/link/x", "dst": "/w"}"#, |source| {
+        source.kind = SourceKind::Missing;
+        source.canonical = PathBuf::from("/opt/elsewhere/x");
+    }));
+}
+
+#[test]
+fn a_mount_without_a_destination_keeps_its_path() {
+    let policy = mounting(r#"{"src": "@project"}"#, |_| {}).unwrap();
+    assert_eq!(policy.mounts[0].dst.as_str(), "/work/project");
+    assert!(
+        refused(mounting(r#"{"src": "/x"}"#, |source| {
+            source.canonical = PathBuf::from(OsStr::from_bytes(b"/work/\xff"));
+        }))
+        .contains("not UTF-8")
+    );
+    assert!(
+        refused(mounting(r#"{"src": "/x"}"#, |source| source.canonical = PathBuf::from("/usr/share/x")))
+            .contains("can't have the same path inside")
+    );
+}
+
+#[test]
+fn parents_are_mounted_before_children_whatever_the_order() {
+    let text = r#"{"tool": "npm:x", "mounts": [
+        {"src": "/work/b", "dst": "/w/a/b"}, {"src": "/work/c", "dst": "/w/a-x"}, {"src": "/work/a", "dst": "/w/a"}]}"#;
+    let policy = decided(text, &[]).unwrap();
+    let order: Vec<&str> = policy.mounts.iter().map(|mount| mount.dst.as_str()).collect();
+    assert_eq!(order, ["/w/a", "/w/a-x", "/w/a/b"]);
+}
+
+/// A read-only bind does not reach into the file systems mounted below its source.
+#[test]
+fn what_is_mounted_below_a_read_only_source_is_read_only_too() {
+    let world = world(1000);
+    for (opts, expected) in [
+        ("ro", vec![("/work", "/w"), ("/work/deep/disk", "/w/deep/disk"), ("/work/disk", "/w/disk")]),
+        ("rw", vec![("/work", "/w")]),
+    ] {
+        let file =
+            file(&format!(r#"{{"tool": "npm:x", "mounts": [{{"src": "/work", "dst": "/w", "opts": "{opts}"}}]}}"#));
+        let mut facts = facts(&world, &file);
+        facts.mount_points =
+            ["/", "/work", "/work/disk", "/work/deep/disk", "/worker", "/other"].map(PathBuf::from).to_vec();
+        let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
+        let mounts: Vec<(&str, &str)> =
+            policy.mounts.iter().map(|mount| (mount.src.to_str().unwrap(), mount.dst.as_str())).collect();
+        assert_eq!(mounts, expected);
+        assert!(policy.mounts.iter().all(|mount| (mount.access == Access::ReadOnly) == (opts == "ro")));
+    }
+}
+
+#[test]
+fn the_working_directory_is_where_the_current_one_is_seen() {
+    for (text, expected) in [
+        (r#"{"tool": "npm:x"}"#, "/workspace"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": ".", "dst": "/w"}]}"#, "/w"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "@project", "dst": "/w"}]}"#, "/w/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "@project"}]}"#, "/work/project/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "@project"}], "workdir": "."}"#, "/work/project/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "/work"}], "workdir": "."}"#, "/work/project/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "."}], "workdir": "/elsewhere"}"#, "/elsewhere"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "/opt/x"}]}"#, "/workspace"),
+    ] {
+        assert_eq!(decided(text, &[]).unwrap().workdir, PathBuf::from(expected), "{text}");
+    }
+    let _ = refused(decided(r#"{"tool": "npm:x", "mounts": [{"src": ".", "dst": "/w"}], "workdir": "."}"#, &[]));
+    let _ = refused(decided(r#"{"tool": "npm:x", "workdir": "."}"#, &[]));
+}
+
+#[test]
+fn the_environment_is_what_is_granted_and_nothing_else() {
+    let text = r#"{"tool": "npm:x", "env": {"FIXED": "file", "BOTH": "file", "LANG": "de"}, "env_passthrough": ["PASSED", "BOTH", "EMPTY", "ABSENT"]}"#;
+    let variables = [("PASSED", "caller"), ("BOTH", "caller"), ("FIXED", "caller"), ("EMPTY", ""), ("OTHER", "caller")];
+    let policy = decided(text, &variables).unwrap();
+    let mut found = names(&policy);
+    found.sort_unstable();
+    assert_eq!(found, ["BOTH", "EMPTY", "FIXED", "LANG", "PASSED"]);
+    assert_eq!(value(&policy, "BOTH").unwrap(), "file", "the signed file wins over the caller");
+    assert_eq!(value(&policy, "LANG").unwrap(), "de");
+    assert_eq!(value(&policy, "PASSED").unwrap(), "caller");
+}
+
+#[test]
+fn a_ca_bundle_reaches_every_client() {
+    let policy = decided(LEAST, &[("COCO_CA_BUNDLE", "/x.pem")]).unwrap();
+    assert_eq!(policy.ca_bundle, Some(PathBuf::from("/x.pem")));
+    for name in [
+        "SSL_CERT_FILE",
+        "NODE_EXTRA_CA_CERTS",
+        "REQUESTS_CA_BUNDLE",
+        "PIP_CERT",
+        "CARGO_HTTP_CAINFO",
+        "GIT_SSL_CAINFO",
+        "CURL_CA_BUNDLE",
+    ] {
+        assert_eq!(value(&policy, name).unwrap(), CA_GUEST, "{name}");
+    }
+    assert!(decided(LEAST, &[("COCO_CA_BUNDLE", "x.pem")]).is_err());
+}
+
+#[test]
+fn the_display_is_given_only_when_asked_for() {
+    assert_eq!(decided(LEAST, &[]).unwrap().display, None);
+    let policy = decided(r#"{"tool": "npm:x", "x11": true}"#, &[]).unwrap();
+    assert_eq!(policy.display.as_ref().unwrap().name, ":7");
+    assert_eq!(value(&policy, "DISPLAY").unwrap(), ":7");
+    assert!(!names(&decided(LEAST, &[("DISPLAY", ":7"), ("XAUTHORITY", "/x")]).unwrap()).contains(&"DISPLAY"));
+}
+
+#[test]
+fn consent_holds_for_the_digest_alone() {
+    let world = world(1000);
+    let file = file(EVERYTHING);
+    let mut facts = facts(&world, &file);
+    for consent in [None, Some(""), Some("0"), Some("01234"), Some("0123 "), Some("*")] {
+        facts.consent = consent.map(str::to_owned);
+        let outcome = decide(&tool("probe"), &file, &world, &facts, DIGEST);
+        assert!(matches!(outcome, Err(Error::Consent { .. })), "{consent:?}: {outcome:?}");
+    }
+    facts.consent = Some(DIGEST.to_owned());
+    let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
+    assert_eq!(policy.posture, Posture::DangerousConsented);
+    assert_eq!(policy.engine_arguments, ["--shm-size=256m", "--device", "/dev/fuse"]);
+}
+
+/// Consent is on record, and the file asks for nothing dangerous: the helper checks all the same.
+#[test]
+fn consent_that_nothing_needs_opens_nothing() {
+    let world = world(1000);
+    for text in [LEAST, r#"{"tool": "npm:x", "podman_args": ["--shm-size=1g"]}"#] {
+        let file = file(text);
+        let mut facts = facts(&world, &file);
+        facts.consent = Some(DIGEST.to_owned());
+        let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
+        assert_eq!(policy.posture, Posture::Closed);
+        assert_eq!(needs_consent(&file), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn each_network_is_what_it_says() {
+    for (rest, network) in [
+        ("", RunNetwork::None),
+        (r#", "network": "none""#, RunNetwork::None),
+        (r#", "allowed_hosts": []"#, RunNetwork::None),
+        (r#", "network": "default""#, RunNetwork::DangerousEngineDefault),
+        (r#", "network": "a-net""#, RunNetwork::DangerousEngineNetwork(NetworkName::new("a-net").unwrap())),
+    ] {
+        let policy = decided(&format!(r#"{{"tool": "npm:x"{rest}}}"#), &[]).unwrap();
+        assert_eq!((policy.network, policy.warnings), (network, vec![]), "{rest}");
+    }
+    for rest in [
+        r#""network": "public""#,
+        r#""allowed_hosts": ["a.example"]"#,
+        r#""protect": true"#,
+        r#""protect": ["x"]"#,
+        r#""ports": ["1:2"]"#,
+    ] {
+        let outcome = decided(&format!(r#"{{"tool": "npm:x", {rest}}}"#), &[]);
+        assert!(matches!(outcome, Err(Error::NotEnforced { .. })), "{rest}: {outcome:?}");
+    }
+}
+
+#[test]
+fn opening_the_network_by_hand_is_said() {
+    for text in [LEAST, r#"{"tool": "npm:x", "network": "public"}"#, r#"{"tool": "npm:x", "network": "a-net"}"#] {
+        let policy = decided(text, &[("COCO_ALLOW_NETWORK", "1")]).unwrap();
+        assert_eq!(policy.network, RunNetwork::DangerousEngineDefault);
+        assert_eq!(policy.warnings.len(), 1);
+    }
+    // It is no consent to the host's own network.
+    let outcome = decided(r#"{"tool": "npm:x", "network": "host"}"#, &[("COCO_ALLOW_NETWORK", "1")]);
+    assert!(matches!(outcome, Err(Error::Consent { .. })), "{outcome:?}");
+}
+
+#[test]
+fn runtimes_and_companions_are_told_apart() {
+    let policy =
+        decided(r#"{"tool": "npm:x", "dependencies": {"mise": ["npm:y", "node@22", "uv", "python"]}}"#, &[]).unwrap();
+    let text = |tools: &[ToolSpec]| tools.iter().map(ToString::to_string).collect::<Vec<_>>();
+    // What is no runtime of mise's own core runs a package's code when it is installed.
+    assert_eq!(text(&policy.installation.runtimes), ["node@22", "python"]);
+    assert_eq!(text(&policy.installation.companions), ["npm:y", "uv"]);
+}

@@ -8,4 +8,18 @@
 mod support;
 
 #[cfg(test)]
+mod files;
+#[cfg(test)]
+mod image;
+#[cfg(test)]
+mod install;
+#[cfg(test)]
+mod network;
+#[cfg(test)]
 mod process;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
+mod terminal;
+#[cfg(test)]
+mod tools;

@@ -220,7 +220,9 @@ fn many_entries_are_an_error() {
 #[test]
 fn a_suggestion_names_the_right_key() {
     let world = World::new();
-    for (key, near) in [("mount", "mounts"), ("allowed_host", "allowed_hosts"), ("netwrok", "network"), ("prot", "ports")] {
+    for (key, near) in
+        [("mount", "mounts"), ("allowed_host", "allowed_hosts"), ("netwrok", "network"), ("prot", "ports")]
+    {
         world.tool("probe", format!("{{\"tool\": \"npm:a\", \"{key}\": 1}}"));
         let ended = world.coco(["run", "probe"]).fails(125, &format!("/{key}: unknown key"));
         if near != "ports" {

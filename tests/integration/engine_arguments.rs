@@ -197,7 +197,7 @@ fn harmless_arguments_pass_unchanged() {
 #[test]
 fn hostile_values_of_harmless_options_need_consent() {
     let world = World::new();
-    for argument in ["--tz=../../etc/shadow", "--tz=/etc/shadow", "--hostname=../x", "--label=coco.tool=other"] {
+    for argument in ["--tz=../../etc/shadow", "--tz=/etc/shadow", "--tz=a/../../etc/shadow"] {
         world.tool("probe", file(&[argument]));
         world.coco(["run", "probe"]).fails(125, "probe asks for the engine argument");
     }

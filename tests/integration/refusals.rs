@@ -2,7 +2,8 @@
 
 use crate::world::World;
 
-const NETWORK_NOTE: &str = "COCO_ALLOW_NETWORK is set: probe runs with the engine's network, whatever its coco file says";
+const NETWORK_NOTE: &str =
+    "COCO_ALLOW_NETWORK is set: probe runs with the engine's network, whatever its coco file says";
 
 #[test]
 fn what_can_not_be_enforced_is_refused_by_name() {
@@ -73,7 +74,10 @@ fn allow_network_opens_it_with_a_warning_every_time() {
                 let ended = world.coco(["run", "probe"]).exits(126);
                 assert!(ended.stderr.contains(&format!("coco: warning: {NETWORK_NOTE}\n")), "{rest} {ended:?}");
                 let call = world.call();
-                assert!(!call.arguments.iter().any(|argument| argument.to_str().unwrap().starts_with("--net")), "{call:?}");
+                assert!(
+                    !call.arguments.iter().any(|argument| argument.to_str().unwrap().starts_with("--net")),
+                    "{call:?}"
+                );
                 world.forget_calls();
             }
             assert!(world.coco(["show", "probe"]).exits(0).text().contains(NETWORK_NOTE));

@@ -21,7 +21,11 @@ fn world() -> World {
 /// What the fake engine's own shell adds.
 fn without_shells_own(call: &Call) -> BTreeMap<OsString, OsString> {
     let own = ["_", "PWD", "OLDPWD", "SHLVL"].map(OsStr::new);
-    call.environment.iter().filter(|(name, _)| !own.contains(&name.as_os_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+    call.environment
+        .iter()
+        .filter(|(name, _)| !own.contains(&name.as_os_str()))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect()
 }
 
 #[test]
@@ -47,7 +51,8 @@ fn the_engines_environment_is_the_callers_and_the_guard() {
 #[test]
 fn show_names_variables_and_hides_values() {
     let world = world();
-    for command in [&["show", "probe"][..], &["run", "--dry-run", "probe"], &["list", "--json"], &["lint"], &["verify"]] {
+    for command in [&["show", "probe"][..], &["run", "--dry-run", "probe"], &["list", "--json"], &["lint"], &["verify"]]
+    {
         let ended = world.coco(command).exits(0);
         for secret in ["set-3f1c77", "passed-8a02e4", "other-55c0d1"] {
             assert!(!contains(&ended.stdout, secret.as_bytes()), "{command:?} shows {secret}");

@@ -319,6 +319,12 @@ pub fn printable(bytes: &[u8]) -> String {
 // --- using it ---
 
 impl World {
+    /// A variable of this world's environment.
+    pub fn variable(&self, name: &str) -> &str {
+        let found = self.variables.iter().find(|(known, _)| known == name);
+        found.and_then(|(_, value)| value.to_str()).unwrap()
+    }
+
     /// Where links are made.
     pub fn bin(&self) -> PathBuf {
         self.home.join(".local/bin")

@@ -1,5 +1,6 @@
 //! A terminal for tests: a process in a session of its own, with everything that it prints kept.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,6 +26,8 @@ pub struct Pty {
     master: Mutex<File>,
     slave: PathBuf,
     output: Arc<Mutex<Vec<u8>>>,
+    /// How much of the output was waited for.
+    seen: Cell<usize>,
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -77,7 +80,7 @@ impl Pty {
             let (master, output, stop) = (master.try_clone().unwrap(), Arc::clone(&output), Arc::clone(&stop));
             thread::spawn(move || collect(master, &output, &stop))
         };
-        Pty { leader, master: Mutex::new(master), slave, output, stop, reader: Some(reader) }
+        Pty { leader, master: Mutex::new(master), slave, output, seen: Cell::new(0), stop, reader: Some(reader) }
     }
 
     /// Everything printed so far.
@@ -85,15 +88,19 @@ impl Pty {
         printable(&self.output.lock().unwrap())
     }
 
-    /// Waits for words.
+    /// Waits for words that come after those that were waited for before.
     #[track_caller]
     pub fn wait_for(&self, words: &str) {
-        let mut last = String::new();
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
-        while !last.contains(words) {
-            assert!(std::time::Instant::now() < deadline, "{words:?} was never printed, but: {last}");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let output = self.output();
+            let fresh = output.get(self.seen.get()..).unwrap_or_default();
+            if let Some(at) = fresh.find(words) {
+                self.seen.set(self.seen.get() + at + words.len());
+                return;
+            }
+            assert!(Instant::now() < deadline, "{words:?} was not printed, but: {output}");
             thread::sleep(Duration::from_millis(10));
-            last = self.output();
         }
     }
 
