@@ -280,10 +280,7 @@ impl<'a> Session<'a> {
     fn message(&mut self, message: Message) {
         match message {
             Message::Started => {}
-            Message::Stopped => {
-                terminal::suspend(self.settings.as_ref(), &self.engine);
-                self.deliver(Signal::SIGCONT);
-            }
+            Message::Stopped => terminal::suspend(self.settings.as_ref(), &self.engine),
             Message::Exited(code) => self.end.exited = Some(code),
             Message::Refused { message, hint } => self.end.refused = Some((message, hint)),
             Message::Installed(installed) => self.end.installed = Some(installed),

@@ -72,6 +72,9 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString]) -> Resul
     for warning in &policy.warnings {
         term::note("warning", warning);
     }
+    for limit in plan::limits_not_set(&tool.file.limits, plan::settable(&engine, &facts)) {
+        term::note("warning", &format!("limits: {limit} is not enforced, your cgroups have no controller for it"));
+    }
     let stage = image::Stage::of(&policy.installation.tool);
     // Twice at most: an image that the engine has lost is built again, once.
     for _ in 0..2 {

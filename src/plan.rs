@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Access, Isolation, Relabel};
+use crate::config::{self, Access, Isolation, Relabel};
 use crate::control::{
     DATA_GUEST, Enclosure, Expect, HELPER_GUEST, HOME_GUEST, Interfaces, Launch, RUNTIMES_GUEST, SOCKET_GUEST, Streams,
     Task,
@@ -98,6 +98,16 @@ pub fn settable(engine: &Engine, facts: &Facts) -> Controllers {
         UserMapping::Identity => Controllers { memory: true, pids: true, cpu: true },
         UserMapping::RootIsCaller => facts.controllers,
     }
+}
+
+/// The limits that the coco file asks for and nobody can set here; the user is told at every run.
+pub fn limits_not_set(asked: &config::Limits, can: Controllers) -> Vec<&'static str> {
+    let rows = [
+        ("memory", asked.memory.is_some(), can.memory),
+        ("pids", asked.pids.is_some(), can.pids),
+        ("cpus", asked.milli_cpus.is_some(), can.cpu),
+    ];
+    rows.into_iter().filter(|(_, asked, can)| *asked && !can).map(|(name, _, _)| name).collect()
 }
 
 /// Where the directories of a tool are.
@@ -211,7 +221,8 @@ pub fn install_runtimes(policy: &Policy, world: &World, facts: &Facts, engine: &
     builder.option(format!("--user={}", engine.user(world.uid, world.gid)));
     builder.bind(&Bind::new(&runtimes, RUNTIMES_GUEST, Access::ReadWrite));
     builder.bind(&Bind::new(&cache, "/root/.cache", Access::ReadWrite));
-    builder.directories.extend([runtimes, cache]);
+    builder.in_use.push(cache);
+    builder.directories.push(runtimes);
     let specifiers = policy.installation.runtimes.iter().map(|tool| tool.to_string().into()).collect();
     let launch =
         install_launch(policy, world, Enclosure::Closed, &Record::default(), Task::InstallRuntimes { specifiers });
@@ -252,8 +263,7 @@ pub fn install_tool(
     if !policy.installation.runtimes.is_empty() {
         builder.bind(&Bind::new(&runtimes_directory(world, engine, policy), RUNTIMES_GUEST, Access::ReadOnly));
     }
-    builder.in_use.push(data);
-    builder.directories.push(cache);
+    builder.in_use.extend([data, cache]);
     let wanted = &policy.installation.tool;
     let tool = version.map_or_else(|| wanted.clone(), |version| wanted.at(version));
     let mut specifiers: Vec<OsString> =
@@ -400,10 +410,11 @@ impl<'a> Builder<'a> {
     }
 
     fn tmpfs(&mut self, dst: &str) {
-        // podman copies what the image has there into a tmpfs unless told not to.
+        // podman copies what the image has there into a tmpfs unless told not to. docker makes one
+        // without exec, which only this spelling changes; build scripts run in /tmp.
         let option = match self.engine.kind {
             EngineKind::Podman => format!("--mount=type=tmpfs,dst={dst},tmpfs-mode=1777,notmpcopyup"),
-            EngineKind::Docker => format!("--mount=type=tmpfs,dst={dst},tmpfs-mode=1777"),
+            EngineKind::Docker => format!("--tmpfs={dst}:rw,exec,nosuid,nodev,mode=1777"),
         };
         self.option(option);
         self.mount_points.push(dst.into());

@@ -10,17 +10,24 @@ use nix::sys::signal::{SigSet, Signal, kill, raise};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 
-/// Stops coco as the terminal would have stopped the bare tool, and returns when it is continued.
+/// Stops coco as the terminal would have stopped the bare tool, and returns when it is continued,
+/// with one SIGCONT pending for the tool.
 ///
 /// With a terminal of the sandbox's own, the caller's is raw meanwhile: `settings`, as they were
 /// at the start, are put back for the shell, the whole process group stops, and raw comes back
 /// afterwards.
 pub fn suspend(settings: Option<&Termios>, engine: &Child) {
-    let Some(settings) = settings else {
+    match settings {
         // The engine's client keeps waiting; only coco is the shell's job.
-        let _ = raise(Signal::SIGSTOP);
-        return;
-    };
+        None => drop(raise(Signal::SIGSTOP)),
+        Some(settings) => suspend_group(settings, engine),
+    }
+    // What woke coco is pending, and signals of a kind don't add up: this is for the case that the
+    // stop did not happen.
+    let _ = raise(Signal::SIGCONT);
+}
+
+fn suspend_group(settings: &Termios, engine: &Child) {
     let raw = tcgetattr(io::stdin()).ok();
     set(settings);
     // To the group, as the terminal does it. A group without a shell to continue it does not stop:

@@ -12,6 +12,7 @@ use crate::facts::Terminals;
 use crate::policy::{Policy, decide};
 
 #[path = "../../tests/golden/hand_made.rs"]
+#[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
 mod hand_made;
 
 use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, engine, facts, file, tool, with, world};
@@ -340,7 +341,10 @@ fn the_helper_knows_every_mount() {
     for (_, kind, uid) in CALLERS {
         let case = case(*kind, *uid, "everything", EVERYTHING, &[]);
         let plan = run_case(&case, &record(Some("data-1")), &[]);
-        let mounts = plan.arguments.iter().filter(|argument| argument.as_bytes().starts_with(b"--mount=")).count();
+        let is_mount = |argument: &&OsString| {
+            argument.as_bytes().starts_with(b"--mount=") || argument.as_bytes().starts_with(b"--tmpfs=")
+        };
+        let mounts = plan.arguments.iter().filter(is_mount).count();
         assert_eq!(plan.launch.expect.mounts.len(), mounts);
         let trees: Vec<_> = plan.launch.expect.trees.iter().map(|tree| tree.to_str().unwrap()).collect();
         assert_eq!(trees, ["/opt/with, comma and \"quote\"", "/workspace"]);

@@ -7,6 +7,7 @@ use crate as coco;
 use crate::facts::{Source, SourceKind};
 
 #[path = "../../tests/golden/hand_made.rs"]
+#[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
 #[expect(dead_code, reason = "shared with the tests of plans")]
 mod hand_made;
 

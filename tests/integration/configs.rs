@@ -24,6 +24,7 @@ fn refused(world: &World, text: impl AsRef<[u8]>, pointer: &str) {
     assert!(world.calls().is_empty(), "{shown}");
 }
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 #[test]
 fn wrong_values_are_errors_at_their_place() {
     let world = World::new();

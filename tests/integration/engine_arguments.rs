@@ -244,7 +244,9 @@ fn consent_is_for_one_tool_and_one_text() {
     world.coco(["run", "twin"]).fails(125, "twin asks for");
     let record = world.path("config/coco/allowed/probe");
     let digest = fs::read_to_string(&record).unwrap();
-    for forged in ["", "\n", "1", "*", &digest.trim()[..63], &digest.to_uppercase(), &format!("{}0", digest.trim())] {
+    for forged in
+        ["", "\n", "1", "*", digest.trim().get(..63).unwrap(), &digest.to_uppercase(), &format!("{}0", digest.trim())]
+    {
         fs::write(&record, forged).unwrap();
         world.coco(["run", "probe"]).fails(125, "probe asks for");
     }

@@ -12,6 +12,8 @@ mod engine_arguments;
 #[cfg(test)]
 mod environment;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod links;
 #[cfg(test)]
 mod multicall;

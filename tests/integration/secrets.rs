@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::world::{Call, World, contains};
+use crate::world::{Call, PROGRAM, World, contains, finish};
 
 const TOOL: &str = r#"{"tool": "python@system", "env": {"SET_VALUE": "set-3f1c77", "HOME_LIKE": "x"},
     "env_passthrough": ["PASSED_TOKEN", "ABSENT", "EMPTY"], "mounts": [{"src": ".", "dst": "/workspace"}]}"#;
@@ -76,21 +76,23 @@ fn inside(world: &World) -> Vec<String> {
     names.strip_suffix(" set").unwrap().split(' ').map(str::to_owned).collect()
 }
 
+/// Every spelling that some client reads.
+const PROXIES: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "ftp_proxy",
+    "FTP_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
 #[test]
 fn the_callers_proxies_stay_outside() {
     let mut world = world();
-    const PROXIES: &[&str] = &[
-        "http_proxy",
-        "https_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "all_proxy",
-        "ALL_PROXY",
-        "ftp_proxy",
-        "FTP_PROXY",
-        "no_proxy",
-        "NO_PROXY",
-    ];
     for name in PROXIES {
         world.set(name, "http://user:password-9e81@proxy.example:3128");
     }
@@ -124,4 +126,24 @@ fn only_presentation_comes_along_unasked() {
     let mut names = inside(&world);
     names.sort();
     assert_eq!(names, ["COLORTERM", "LANG", "NO_COLOR", "TERM"]);
+}
+
+/// P11.
+#[test]
+fn the_callers_open_files_are_not_inherited() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::with_probe();
+    let (engine, leaked) = (world.path("engines/podman"), world.path("leaked"));
+    let script = format!("#!/bin/sh\nif [ -e /proc/$$/fd/7 ]; then echo leaked > '{}'; fi\n", leaked.display());
+    std::fs::write(&engine, script).unwrap();
+    std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let started = |program: &str| {
+        let mut command = world.command("/bin/sh");
+        command.arg("-c").arg(format!("exec 7< /dev/null; exec {program}"));
+        finish(command)
+    };
+    started(&format!("'{PROGRAM}' run probe")).exits(126);
+    assert!(!leaked.exists());
+    started(&format!("'{}'", engine.display())).exits(0);
+    assert!(leaked.exists(), "the control");
 }

@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 
-use super::{Background, World, command, printable, run};
+use super::{Background, World, command, printable, run, run_with};
 
 /// A terminal and the process that it was made for.
 #[derive(Debug)]
@@ -110,8 +110,11 @@ impl Pty {
     }
 
     /// Makes the window another size.
+    ///
+    /// In one step, which stty can't: podman's conmon takes only the first of two changes in quick succession.
     pub fn resize(&self, rows: u16, columns: u16) {
-        stty(&self.slave, &["rows", &rows.to_string(), "cols", &columns.to_string()]);
+        let code = format!("my $size = pack('S4', {rows}, {columns}, 0, 0); ioctl(STDIN, {}, $size) or die", nix::libc::TIOCSWINSZ);
+        run_with(command("perl").args(["-e", &code]).stdin(File::open(&self.slave).unwrap()), b"").succeeds();
     }
 
     /// The terminal's settings, for comparison.

@@ -1,0 +1,22 @@
+//! Attacks: each really tries it from inside the sandbox, and has a control in which the same probe succeeds where the
+//! thing was granted, or where there is no coco. The ids are those of docs/threats.md.
+
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests, and each of the two uses a part")]
+mod support;
+
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
+mod environment;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod install;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod network;
+#[cfg(test)]
+mod process;

@@ -1,0 +1,185 @@
+//! The image: built once, again when what it depends on changes or the engine has lost it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::world::{Ended, PROBE, World};
+
+/// A world whose engine builds images: it answers what coco asks, and starts nothing.
+fn world() -> World {
+    let mut world = World::new();
+    world.unset("COCO_IMAGE");
+    world.tool("probe", PROBE);
+    world.tool("script", r#"{"tool": "node@system", "command": "node"}"#);
+    fs::write(world.path("base"), "digest-1").unwrap();
+    fs::write(world.path("run-code"), "3").unwrap();
+    world.recorder(&world.path("recorder"), 0);
+    let script = r#"#!/bin/sh
+root='ROOT'
+"$root/recorder" "$@"
+case "$1 $2" in
+    "image inspect")
+        case "$4" in
+            sha256:*) if [ -e "$root/images/${4#sha256:}" ]; then echo "$4"; else exit 125; fi ;;
+            *) /bin/cat "$root/base" ;;
+        esac ;;
+    build\ *)
+        [ -e "$root/broken" ] && { echo "STEP 1: no space left"; exit 2; }
+        for argument; do
+            case "$argument" in --iidfile=*) file="${argument#--iidfile=}" ;; esac
+        done
+        number=$(/bin/ls "$root/images" 2>/dev/null | /usr/bin/wc -l)
+        id=$(printf '%064d' "$number")
+        /bin/mkdir -p "$root/images" && : > "$root/images/$id" && printf 'sha256:%s' "$id" > "$file" ;;
+    *) exit "$(/bin/cat "$root/run-code")" ;;
+esac
+"#;
+    let engine = world.path("engines/podman");
+    fs::write(&engine, script.replace("ROOT", world.path("").to_str().unwrap().trim_end_matches('/'))).unwrap();
+    fs::set_permissions(&engine, fs::Permissions::from_mode(0o755)).unwrap();
+    world
+}
+
+fn id(number: usize) -> String {
+    format!("sha256:{number:064}")
+}
+
+/// The first words of the engine's calls since the last time, sorted.
+fn asked(world: &World) -> Vec<String> {
+    let mut words: Vec<String> =
+        world.calls().iter().map(|call| call.arguments[0].to_str().unwrap().to_owned()).collect();
+    words.sort();
+    world.forget_calls();
+    words
+}
+
+/// The image of the last run.
+fn image(world: &World) -> String {
+    let runs: Vec<_> = world.calls().into_iter().filter(|call| call.arguments[0] == "run").collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs[0].arguments.last().unwrap().to_str().unwrap().to_owned()
+}
+
+fn run(world: &World, tool: &str) -> Ended {
+    world.coco(["run", tool]).exits(126)
+}
+
+#[test]
+fn a_stage_is_built_on_first_need_and_once() {
+    let world = world();
+    let ended = run(&world, "probe");
+    assert!(ended.stderr.contains("coco: building the image for python"), "{ended:?}");
+    assert_eq!(image(&world), id(0));
+    assert_eq!(asked(&world), ["build", "image", "run"]);
+    assert_eq!(run(&world, "probe").stderr.matches("building").count(), 0);
+    assert_eq!(image(&world), id(0));
+    assert_eq!(asked(&world), ["run"], "one call of the engine and no more");
+    run(&world, "script");
+    assert_eq!(image(&world), id(1));
+    let build = world.calls().into_iter().find(|call| call.arguments[0] == "build").unwrap();
+    assert!(build.has("--target=node") && build.has("--tag=localhost/coco:node"), "{build:?}");
+}
+
+#[test]
+fn another_base_image_is_built_anew() {
+    let mut world = world();
+    run(&world, "probe");
+    let _ = asked(&world);
+    world.set("COCO_BASE_IMAGE", "localhost/other:1");
+    run(&world, "probe");
+    assert_eq!(image(&world), id(1));
+    assert_eq!(asked(&world), ["build", "image", "run"]);
+    world.unset("COCO_BASE_IMAGE");
+    world.set("COCO_IMAGE", "localhost/mine:1");
+    run(&world, "probe");
+    assert_eq!(image(&world), "localhost/mine:1");
+    assert_eq!(asked(&world), ["run"], "the user's own image is used as it is");
+}
+
+#[test]
+fn a_broken_record_is_no_image() {
+    let world = world();
+    run(&world, "probe");
+    let record = world.path("state/coco/images/podman-python.json");
+    let good = fs::read_to_string(&record).unwrap();
+    for bad in [String::new(), "{".to_owned(), good.replace(&id(0), "--privileged"), good.replace("sha256:", "evil/")] {
+        let _ = asked(&world);
+        fs::write(&record, &bad).unwrap();
+        run(&world, "probe");
+        assert_eq!(asked(&world), ["build", "image", "run"], "{bad}");
+    }
+}
+
+#[test]
+fn an_image_that_the_engine_has_lost_is_built_again() {
+    let world = world();
+    run(&world, "probe");
+    let _ = asked(&world);
+    fs::write(world.path("run-code"), "125").unwrap();
+    // It is there: the engine failed for another reason, and nothing is built.
+    run(&world, "probe");
+    assert_eq!(asked(&world), ["image", "run"]);
+    fs::remove_file(world.path("images").join(id(0).trim_start_matches("sha256:"))).unwrap();
+    let ended = world.coco(["run", "probe"]);
+    assert_eq!(ended.code, Some(126), "{ended:?}");
+    assert!(ended.stderr.contains("building the image for python"), "{ended:?}");
+    assert_eq!(asked(&world).iter().filter(|word| *word == "build").count(), 1, "once, and not for ever");
+}
+
+#[test]
+fn a_failed_build_says_what_the_engine_said_and_leaves_no_record() {
+    let world = world();
+    fs::write(world.path("broken"), "").unwrap();
+    let ended = world.coco(["run", "probe"]).fails(125, "the image for python: podman build failed");
+    assert!(ended.stderr.contains("STEP 1: no space left"), "{ended:?}");
+    assert!(!world.path("state/coco/images/podman-python.json").exists());
+    assert_eq!(fs::read_dir(world.path("runtime/coco")).unwrap().count(), 0, "the build's files are removed");
+    fs::remove_file(world.path("broken")).unwrap();
+    run(&world, "probe");
+}
+
+/// I1.
+#[test]
+fn rebuild_ignores_the_cache_and_reports_a_moved_base() {
+    let world = world();
+    run(&world, "probe");
+    run(&world, "script");
+    world.forget_calls();
+    let same = world.coco(["rebuild"]).exits(0);
+    assert!(!same.stderr.contains("warning"), "{same:?}");
+    let builds: Vec<_> = world.calls().into_iter().filter(|call| call.arguments[0] == "build").collect();
+    assert_eq!(builds.len(), 2);
+    assert_eq!(
+        builds.iter().filter(|build| build.has("--no-cache")).count(),
+        1,
+        "later stages stand on the first one's layers"
+    );
+    fs::write(world.path("base"), "digest-2").unwrap();
+    let moved = world.coco(["rebuild"]).exits(0);
+    assert!(moved.stderr.contains("has changed: it was digest-1, it is digest-2"), "{moved:?}");
+}
+
+#[test]
+fn rebuild_leaves_the_users_own_image_alone() {
+    let mut world = world();
+    world.set("COCO_IMAGE", "localhost/mine:1");
+    world.coco(["rebuild"]).fails(125, "COCO_IMAGE is set");
+    assert!(world.calls().is_empty());
+}
+
+#[test]
+fn a_ca_bundle_reaches_the_build() {
+    let mut world = world();
+    let (bundle, seen) = (world.path("home/ca.pem"), world.path("seen"));
+    fs::write(&bundle, "the bundle").unwrap();
+    world.set("COCO_CA_BUNDLE", &bundle);
+    let engine = world.path("engines/podman");
+    let script = fs::read_to_string(&engine).unwrap();
+    let copy = format!(
+        "        for context; do :; done; /bin/cp \"$context/ca.crt\" '{}'\n        for argument; do",
+        seen.display()
+    );
+    fs::write(&engine, script.replacen("        for argument; do", &copy, 1)).unwrap();
+    run(&world, "probe");
+    assert_eq!(fs::read_to_string(seen).unwrap(), "the bundle");
+}
