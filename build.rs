@@ -13,8 +13,8 @@ mod config;
 #[path = "src/json.rs"]
 #[allow(dead_code, reason = "the build uses only the parser")]
 mod json;
-#[path = "src/names.rs"]
-#[allow(dead_code, reason = "the build uses only the parser")]
+#[path = "src/names/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the build uses only the parser")]
 mod names;
 #[path = "src/signed.rs"]
 #[allow(dead_code, reason = "the build uses only the verifier")]

@@ -6,7 +6,7 @@
 //! engine was started: the engine must not inherit a blocked mask.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -21,13 +21,17 @@ use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
 use crate::control::{self, Deliver, Installed, Message, Streams};
-use crate::engine::Engine;
 use crate::error::Error;
 use crate::install::{Lock, lock_shared, make_private};
-use crate::plan::{Plan, RunFile};
-use crate::{term, xauthority};
+use crate::plan::Plan;
+use crate::term;
 
+mod programs;
+mod run_directory;
 mod terminal;
+
+pub use programs::{ask, build, fetch, guard};
+use run_directory::RunDirectory;
 
 /// Set for the engine: whoever finds it set was started by an engine that coco started.
 pub const RECURSION_GUARD: &str = "COCO_RECURSION_GUARD";
@@ -365,163 +369,4 @@ fn exit_code(status: Option<ExitStatus>) -> u8 {
     let Some(status) = status else { return crate::error::EXIT_FAILURE };
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
     u8::try_from(code).unwrap_or(u8::MAX)
-}
-
-/// A run's own directory; removed when dropped.
-struct RunDirectory<'a> {
-    plan: &'a Plan,
-}
-
-impl<'a> RunDirectory<'a> {
-    fn make(plan: &'a Plan) -> Result<Self, Error> {
-        let path = &plan.run_directory;
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        make_private(parent)?;
-        own_and_private(parent)?;
-        // A process of the same number may have been killed; what it left is not reused.
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove the leftover", path)(error));
-            }
-            _ => {}
-        }
-        make_private(path)?;
-        let made = RunDirectory { plan };
-        for file in &plan.run_files {
-            match file {
-                RunFile::Alias { name, target } => {
-                    std::os::unix::fs::symlink(target, path.join(name))
-                        .map_err(Error::io("create", path.join(name)))?;
-                }
-                RunFile::Text { name, text } => {
-                    // Not synced: it lives as long as the run.
-                    fs::write(path.join(name), text).map_err(Error::io("write", path.join(name)))?;
-                }
-                RunFile::Xauthority { name, from, display } => {
-                    let bytes = fs::read(from).map_err(Error::io("read", from))?;
-                    let private = xauthority::for_display(&bytes, display);
-                    crate::install::write_atomically(&path.join(name), &private)?;
-                }
-            }
-        }
-        Ok(made)
-    }
-}
-
-impl Drop for RunDirectory<'_> {
-    fn drop(&mut self) {
-        // It lies in a tmpfs or in /tmp; a leftover is removed by the next process of this number.
-        let _ = fs::remove_dir_all(&self.plan.run_directory);
-    }
-}
-
-/// In /tmp another user could have made the directory first.
-fn own_and_private(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::MetadataExt;
-    for directory in
-        [Some(path), path.parent().filter(|parent| parent.starts_with("/tmp") && *parent != Path::new("/tmp"))]
-            .into_iter()
-            .flatten()
-    {
-        let metadata = fs::symlink_metadata(directory).map_err(Error::io("look at", directory))?;
-        let good =
-            metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
-        if !good {
-            return Err(Error::Environment {
-                name: "XDG_RUNTIME_DIR",
-                message: format!("{} does not belong to you alone", term::path(directory)),
-                hint: "set XDG_RUNTIME_DIR to a private directory".to_owned(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Asks the engine something short and gives its standard output, or `None` when it fails.
-pub fn ask(engine: &Engine, arguments: &[&str]) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
-    let output = Command::new(&engine.path)
-        .args(arguments)
-        .env(RECURSION_GUARD, "1")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    if !output.status.success() {
-        return None;
-    }
-    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
-}
-
-/// Runs the engine's build through the guard, so that it ends with coco; every line that it prints
-/// goes to `line`.
-pub fn build(
-    program: &Path,
-    engine: &Engine,
-    arguments: &[std::ffi::OsString],
-    mut line: impl FnMut(&str),
-) -> Result<bool, Error> {
-    let failed = |source| Error::Io { action: "run", path: engine.path.clone(), source };
-    let (reader, writer) = io::pipe().map_err(failed)?;
-    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
-    let mut command = Command::new(program);
-    command.arg0("coco-guard").arg(std::process::id().to_string()).arg(&engine.path).args(arguments);
-    command.env(RECURSION_GUARD, "1").stdin(Stdio::null());
-    command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
-    let mut child = command.spawn().map_err(failed)?;
-    // The command holds the pipe's writing end, and reading ends only when all are closed.
-    drop(command);
-    let mut bytes = Vec::new();
-    for byte in io::BufReader::new(reader).bytes() {
-        match byte.map_err(failed)? {
-            b'\r' => {}
-            b'\n' => {
-                line(&term::os(std::os::unix::ffi::OsStrExt::from_bytes(bytes.as_slice())));
-                bytes.clear();
-            }
-            byte => bytes.push(byte),
-        }
-    }
-    Ok(child.wait().map_err(failed)?.success())
-}
-
-/// `coco-guard PARENT PROGRAM ARGUMENT...`: asks the kernel for a SIGTERM when the parent dies, and
-/// becomes the program.
-pub fn guard(arguments: &[std::ffi::OsString]) -> Error {
-    let [parent, program, rest @ ..] = arguments else {
-        return Error::usage("coco-guard is coco's own", "coco help");
-    };
-    let asked = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
-    // The parent may have died before the kernel was asked.
-    if asked.is_err() || parent.to_str() != Some(nix::unistd::getppid().to_string().as_str()) {
-        return Error::usage("coco-guard was not started by coco", "coco help");
-    }
-    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
-    let error = Command::new(program).args(rest).exec();
-    Error::io("run", program)(error)
-}
-
-/// Fetches a file with curl; the arguments are the caller's.
-pub fn fetch(curl: &Path, arguments: &[std::ffi::OsString], limit: usize) -> Result<(Option<i32>, Vec<u8>), Error> {
-    let failed = |source| Error::Io { action: "run", path: curl.to_owned(), source };
-    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
-    let mut child = Command::new(curl)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    let mut bytes = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        // One byte over tells that there was more; closing the pipe then ends curl.
-        stdout.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    let status = child.wait().map_err(failed)?;
-    Ok((status.code(), bytes))
-}
-
-/// Flushes what is buffered before the process ends without unwinding.
-pub fn flush() {
-    let _ = io::stdout().flush();
 }

@@ -1,0 +1,97 @@
+//! Short-lived programs: questions to an engine, image builds and their guard, curl.
+
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use super::RECURSION_GUARD;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::term;
+
+/// Asks the engine something short and gives its standard output, or `None` when it fails.
+pub fn ask(engine: &Engine, arguments: &[&str]) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let output = Command::new(&engine.path)
+        .args(arguments)
+        .env(RECURSION_GUARD, "1")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}
+
+/// Runs the engine's build through the guard, so that it ends with coco; every line that it prints
+/// goes to `line`.
+pub fn build(
+    program: &Path,
+    engine: &Engine,
+    arguments: &[std::ffi::OsString],
+    mut line: impl FnMut(&str),
+) -> Result<bool, Error> {
+    let failed = |source| Error::Io { action: "run", path: engine.path.clone(), source };
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let mut command = Command::new(program);
+    command.arg0("coco-guard").arg(std::process::id().to_string()).arg(&engine.path).args(arguments);
+    command.env(RECURSION_GUARD, "1").stdin(Stdio::null());
+    command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+    let mut child = command.spawn().map_err(failed)?;
+    // The command holds the pipe's writing end, and reading ends only when all are closed.
+    drop(command);
+    let mut bytes = Vec::new();
+    for byte in io::BufReader::new(reader).bytes() {
+        match byte.map_err(failed)? {
+            b'\r' => {}
+            b'\n' => {
+                line(&term::os(std::os::unix::ffi::OsStrExt::from_bytes(bytes.as_slice())));
+                bytes.clear();
+            }
+            byte => bytes.push(byte),
+        }
+    }
+    Ok(child.wait().map_err(failed)?.success())
+}
+
+/// `coco-guard PARENT PROGRAM ARGUMENT...`: asks the kernel for a SIGTERM when the parent dies, and
+/// becomes the program.
+pub fn guard(arguments: &[std::ffi::OsString]) -> Error {
+    let [parent, program, rest @ ..] = arguments else {
+        return Error::usage("coco-guard is coco's own", "coco help");
+    };
+    let asked = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+    // The parent may have died before the kernel was asked.
+    if asked.is_err() || parent.to_str() != Some(nix::unistd::getppid().to_string().as_str()) {
+        return Error::usage("coco-guard was not started by coco", "coco help");
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let error = Command::new(program).args(rest).exec();
+    Error::io("run", program)(error)
+}
+
+/// Fetches a file with curl; the arguments are the caller's.
+pub fn fetch(curl: &Path, arguments: &[std::ffi::OsString], limit: usize) -> Result<(Option<i32>, Vec<u8>), Error> {
+    let failed = |source| Error::Io { action: "run", path: curl.to_owned(), source };
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let mut child = Command::new(curl)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    let mut bytes = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        // One byte over tells that there was more; closing the pipe then ends curl.
+        stdout.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    let status = child.wait().map_err(failed)?;
+    Ok((status.code(), bytes))
+}

@@ -1,0 +1,96 @@
+//! Which program of the caller's `PATH` coco may run: part of reading the world.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::{World, project_of};
+use crate::engine::{Engine, EngineKind};
+use crate::error::Error;
+use crate::term;
+
+/// Finds the engine: the one that `COCO_RUNTIME` names, else podman, else docker.
+///
+/// A `PATH` entry that a project controls must not choose what runs on the host: relative entries,
+/// `node_modules`, and entries inside the project are passed over.
+pub fn find_engine(world: &World) -> Result<Engine, Error> {
+    let kinds: Vec<EngineKind> = match world.text("COCO_RUNTIME")? {
+        Some(name) => vec![EngineKind::named(name).ok_or_else(|| Error::Environment {
+            name: "COCO_RUNTIME",
+            message: format!("{name:?} is no runtime of coco's"),
+            hint: "set it to podman or docker, or unset it".to_owned(),
+        })?],
+        None => EngineKind::ALL.to_vec(),
+    };
+    for kind in &kinds {
+        if let Some(path) = search_path(world, kind.program())? {
+            return Ok(Engine::new(*kind, path, world.uid, docker_socket_owner(world, *kind)));
+        }
+    }
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.program()).collect();
+    Err(Error::Engine {
+        message: format!("no {} on the PATH", names.join(" or ")),
+        hint: "install podman (apt-get install podman uidmap slirp4netns), or set COCO_RUNTIME".to_owned(),
+    })
+}
+
+/// Where the system installs programs: these entries hold whatever the current directory is.
+const SYSTEM_DIRECTORIES: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/opt/bin",
+    "/run/current-system/sw/bin",
+];
+
+/// The first trustworthy program of that name on the caller's `PATH`.
+///
+/// # Errors
+/// The first one found is this very program.
+pub fn search_path(world: &World, program: &str) -> Result<Option<PathBuf>, Error> {
+    let path = world.variable("PATH").unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
+    let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    let project = project_of(&cwd);
+    let own = fs::metadata(&world.program).map_err(Error::io("look at", &world.program))?;
+    let steered = |path: &Path| {
+        let in_project = path.starts_with(&project) && project != Path::new("/");
+        in_project || path.components().any(|part| part.as_os_str() == "node_modules")
+    };
+    for entry in path.as_bytes().split(|byte| *byte == b':') {
+        let directory = Path::new(OsStr::from_bytes(entry));
+        let system = SYSTEM_DIRECTORIES.iter().any(|known| directory == Path::new(known));
+        let candidate = directory.join(program);
+        // The directory and what its entry leads to: either may lie in the project.
+        let (Ok(canonical), Ok(file)) = (fs::canonicalize(directory), fs::canonicalize(&candidate)) else { continue };
+        if !directory.is_absolute() || (!system && (steered(&canonical) || steered(&file))) {
+            continue;
+        }
+        let Ok(metadata) = fs::metadata(&candidate) else { continue };
+        if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
+            continue;
+        }
+        if (metadata.dev(), metadata.ino()) == (own.dev(), own.ino()) {
+            return Err(Error::Recursion { name: term::path(&candidate) });
+        }
+        return Ok(Some(candidate));
+    }
+    Ok(None)
+}
+
+/// Who owns docker's socket: a rootless daemon's belongs to the user.
+fn docker_socket_owner(world: &World, kind: EngineKind) -> Option<u32> {
+    if kind != EngineKind::Docker {
+        return None;
+    }
+    let socket = world
+        .variable("DOCKER_HOST")
+        .and_then(OsStr::to_str)
+        .map_or("/var/run/docker.sock", |host| host.strip_prefix("unix://").unwrap_or(host));
+    fs::metadata(socket).ok().map(|metadata| metadata.uid())
+}

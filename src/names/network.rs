@@ -1,0 +1,105 @@
+//! Checked hosts and ports.
+
+use std::fmt;
+
+use super::HostPattern;
+
+impl HostPattern {
+    /// Checks a host pattern. Names are ASCII; an IDN is written in its `xn--` form. No IP
+    /// literals in any spelling: a name whose last label is numeric could be read as an address.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        if let Some(port) = port {
+            let _: Port = Port::new(port)?;
+        }
+        let lower = host.to_ascii_lowercase();
+        let name = lower.strip_prefix("*.").unwrap_or(&lower);
+        let labels: Vec<&str> = name.split('.').collect();
+        let good_label = |label: &&str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if name.len() > 253 || !labels.iter().all(good_label) {
+            return Err(format!(
+                "{text:?} is no host; write \"api.example.com\", \"*.example.com\" or \"example.com:8443\""
+            ));
+        }
+        let last = labels.last().copied().unwrap_or("");
+        if last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") {
+            return Err(format!("{text:?} looks like an address; hosts are granted by name"));
+        }
+        if labels.len() < 2 {
+            return Err(format!("{text:?} has one label only; a whole top-level domain can't be granted"));
+        }
+        Ok(HostPattern(match port {
+            Some(port) => format!("{lower}:{port}"),
+            None => lower,
+        }))
+    }
+}
+
+/// A TCP port, 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Port(u16);
+
+impl Port {
+    /// Checks a port in decimal digits.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let digits = !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u16>() {
+            Ok(port) if digits && port > 0 => Ok(Port(port)),
+            _ => Err(format!("{text:?} is no port; 1 to 65535")),
+        }
+    }
+
+    /// The number.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// A port of the sandbox published on the host: `[ip:]host:container[/tcp]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// The host's address; loopback unless the coco file names another.
+    pub address: std::net::IpAddr,
+    /// The host's port.
+    pub host: Port,
+    /// The port inside.
+    pub container: Port,
+}
+
+impl PublishedPort {
+    /// Checks one entry of `ports`. An IPv6 address stands in brackets.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let shape = || format!("{text:?} is not of the form [ip:]host:container[/tcp]");
+        let body = text.strip_suffix("/tcp").unwrap_or(text);
+        let (rest, container) = body.rsplit_once(':').ok_or_else(shape)?;
+        let (address, host) = match rest.rsplit_once(':') {
+            Some((address, host)) => (Some(address), host),
+            None => (None, rest),
+        };
+        let address = match address {
+            None => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            Some(address) => match address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+                Some(six) => std::net::IpAddr::V6(six.parse().map_err(|_| shape())?),
+                None => std::net::IpAddr::V4(address.parse().map_err(|_| shape())?),
+            },
+        };
+        Ok(PublishedPort { address, host: Port::new(host)?, container: Port::new(container)? })
+    }
+}
+
+impl fmt::Display for PublishedPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            std::net::IpAddr::V4(four) => write!(formatter, "{four}:{}:{}", self.host.0, self.container.0),
+            std::net::IpAddr::V6(six) => write!(formatter, "[{six}]:{}:{}", self.host.0, self.container.0),
+        }
+    }
+}

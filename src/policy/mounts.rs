@@ -1,0 +1,200 @@
+//! Which of the host's files a tool sees, and which no tool may see. Pure.
+
+use std::path::{Path, PathBuf};
+
+use super::{Creation, Granted, WORKSPACE};
+use crate::config::{Access, CocoFile, Mount, MountSource, Workdir};
+use crate::error::Error;
+use crate::facts::{Facts, Source, SourceKind, World};
+use crate::names::GuestPath;
+use crate::term;
+
+pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Granted>, Error> {
+    let mut granted: Vec<Granted> = Vec::new();
+    for (mount, source) in file.mounts.iter().zip(&facts.sources) {
+        forbidden(&source.canonical, &mount.src, world)?;
+        let creation = presence(source, mount, world)?;
+        let dst = destination(mount, source)?;
+        if let Some(other) = granted.iter().find(|other| other.dst == dst) {
+            return Err(Error::Mount {
+                path: source.canonical.clone(),
+                reason: format!("{} is mounted at {dst} already", term::path(&other.src)),
+                hint: "give one of the two another \"dst\"".to_owned(),
+            });
+        }
+        let new = Granted {
+            src: source.canonical.clone(),
+            dst,
+            access: mount.access,
+            relabel: mount.relabel,
+            creation,
+            identity: source.identity,
+        };
+        granted.extend(below(&new, facts));
+        granted.push(new);
+    }
+    // Parents before children, whatever the order in the file: an engine that mounts in the given
+    // order would otherwise hide a child.
+    granted.sort_by(|left, right| left.dst.cmp(&right.dst));
+    Ok(granted)
+}
+
+/// File systems mounted below a read-only source: a read-only bind does not reach into them, so
+/// each is mounted over itself, read-only (mount_setattr(2) tells the difference).
+fn below(granted: &Granted, facts: &Facts) -> Vec<Granted> {
+    if granted.access != Access::ReadOnly {
+        return Vec::new();
+    }
+    facts
+        .mount_points
+        .iter()
+        .filter(|point| **point != granted.src)
+        .filter_map(|point| {
+            let rest = point.strip_prefix(&granted.src).ok()?.to_str()?;
+            let dst = GuestPath::new(&format!("{}/{rest}", granted.dst)).ok()?;
+            Some(Granted { src: point.clone(), dst, identity: None, ..granted.clone() })
+        })
+        .collect()
+}
+
+fn presence(source: &Source, mount: &Mount, world: &World) -> Result<Creation, Error> {
+    let refuse = |reason: &str, hint: &str| {
+        Err(Error::Mount { path: source.asked.clone(), reason: reason.to_owned(), hint: hint.to_owned() })
+    };
+    match source.kind {
+        SourceKind::Directory | SourceKind::File => Ok(Creation::Present),
+        SourceKind::Special => {
+            refuse("it is a socket, a device or a pipe", "only files and directories can be mounted")
+        }
+        SourceKind::Missing => match mount.src {
+            MountSource::Home(Some(_)) if source.canonical.starts_with(&world.home) => Ok(Creation::MakeDirectory),
+            _ => refuse("it does not exist", "create it, or take the mount out of the coco file"),
+        },
+    }
+}
+
+fn destination(mount: &Mount, source: &Source) -> Result<GuestPath, Error> {
+    if let Some(dst) = &mount.dst {
+        return Ok(dst.clone());
+    }
+    let refuse = |reason: String| Error::Mount {
+        path: source.canonical.clone(),
+        reason,
+        hint: "give the mount a \"dst\", for example \"/workspace\"".to_owned(),
+    };
+    let text = source
+        .canonical
+        .to_str()
+        .ok_or_else(|| refuse("its path is not UTF-8, so it can't be the same inside".to_owned()))?;
+    GuestPath::new(text).map_err(|message| refuse(format!("it can't have the same path inside: {message}")))
+}
+
+/// Trees of which nothing may be mounted: the kernel's and the running system's own.
+const FORBIDDEN_TREES: &[&str] = &["/proc", "/sys", "/dev", "/run", "/var/run", "/boot"];
+
+/// Directories that may not be mounted themselves, only something inside.
+const FORBIDDEN_WHOLE: &[&str] =
+    &["/", "/home", "/root", "/etc", "/var", "/usr", "/tmp", "/var/tmp", "/opt", "/srv", "/mnt", "/media", "/var/lib"];
+
+/// Trees below home that hold secrets or decide what runs on the host.
+const FORBIDDEN_AT_HOME: &[&str] = &[
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".docker",
+    ".password-store",
+    ".pki",
+    ".mozilla",
+    ".thunderbird",
+    ".netrc",
+    ".git-credentials",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/git",
+    ".config/containers",
+    ".config/systemd",
+    ".config/autostart",
+    ".config/mise",
+    ".config/environment.d",
+    ".local/share/containers",
+    ".local/share/keyrings",
+    ".local/share/mise",
+    ".local/bin",
+    ".bashrc",
+    ".bash_profile",
+    ".profile",
+    ".zshrc",
+    ".zshenv",
+];
+
+fn forbidden(path: &Path, asked: &MountSource, world: &World) -> Result<(), Error> {
+    let way_out = match asked {
+        MountSource::CurrentDirectory | MountSource::Project => "start the tool in the project's own directory",
+        MountSource::Home(_) | MountSource::Absolute(_) => "mount the one directory or file that the tool needs",
+    };
+    let refuse = |reason: String| Err(Error::Mount { path: path.to_owned(), reason, hint: way_out.to_owned() });
+    if let Some(tree) = FORBIDDEN_TREES.iter().find(|tree| path.starts_with(tree)) {
+        return refuse(format!("nothing of {tree} may be seen inside"));
+    }
+    if world.home.starts_with(path) {
+        return refuse("it is or holds your home directory, with all your secrets".to_owned());
+    }
+    if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) {
+        return refuse("the whole of it is too much".to_owned());
+    }
+    let own = [
+        &world.directories.tools,
+        &world.directories.volumes,
+        &world.directories.config,
+        &world.directories.state,
+        &world.directories.bin,
+        &world.directories.runtime,
+    ];
+    let at_home: Vec<PathBuf> = FORBIDDEN_AT_HOME.iter().map(|name| world.home.join(name)).collect();
+    for secret in at_home.iter().chain(own) {
+        if path.starts_with(secret) || secret.starts_with(path) {
+            return refuse(format!("it is, is inside or holds {}, which no tool may see", term::path(secret)));
+        }
+    }
+    Ok(())
+}
+
+/// The working directory inside: where the current directory is mounted, unless the file says.
+pub fn workdir(file: &CocoFile, facts: &Facts, mounts: &[Granted]) -> Result<PathBuf, Error> {
+    let inside = |sources: &[MountSource]| {
+        file.mounts.iter().zip(&facts.sources).filter(|(mount, _)| sources.contains(&mount.src)).find_map(
+            |(_, source)| {
+                let rest = facts.cwd.strip_prefix(&source.canonical).ok()?;
+                let granted = mounts.iter().find(|granted| granted.src == source.canonical)?;
+                Some(if rest.as_os_str().is_empty() {
+                    PathBuf::from(granted.dst.as_str())
+                } else {
+                    Path::new(granted.dst.as_str()).join(rest)
+                })
+            },
+        )
+    };
+    match &file.workdir {
+        Workdir::Guest(path) => Ok(PathBuf::from(path.as_str())),
+        Workdir::Default => {
+            Ok(inside(&[MountSource::CurrentDirectory, MountSource::Project])
+                .unwrap_or_else(|| PathBuf::from(WORKSPACE)))
+        }
+        Workdir::CurrentDirectory => {
+            let seen = mounts
+                .iter()
+                .any(|granted| facts.cwd.starts_with(&granted.src) && Path::new(granted.dst.as_str()) == granted.src);
+            if seen {
+                return Ok(facts.cwd.clone());
+            }
+            Err(Error::Mount {
+                path: facts.cwd.clone(),
+                reason: "the tool is to start there (\"workdir\": \".\"), and no mount shows it at its own path"
+                    .to_owned(),
+                hint: "add {\"src\": \".\"} or {\"src\": \"@project\"} without \"dst\" to \"mounts\"".to_owned(),
+            })
+        }
+    }
+}
