@@ -179,11 +179,19 @@ impl<'a> Session<'a> {
             Streams::Terminal => tcgetattr(io::stdin()).ok(),
             Streams::Pipes => None,
         };
+        let ignored = ignored_signals();
+        if ignored.contains(&Signal::SIGCHLD) {
+            // The kernel would neither tell of the engine's end nor keep its exit code.
+            return Err(Error::Environment {
+                name: "SIGCHLD",
+                message: "it is ignored, and so coco can't wait for the engine".to_owned(),
+                hint: "start coco through env --default-signal=CHLD".to_owned(),
+            });
+        }
         let engine = command.spawn().map_err(|error| Error::Engine {
             message: format!("can't start {}: {error}", term::path(&plan.program)),
             hint: "check that it runs by hand, or set COCO_RUNTIME to another engine".to_owned(),
         })?;
-        let ignored = ignored_signals();
         let mut set = SigSet::empty();
         for signal in HANDLED.iter().filter(|signal| !ignored.contains(signal)) {
             set.add(*signal);

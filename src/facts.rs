@@ -159,6 +159,8 @@ pub struct Facts {
     pub project: PathBuf,
     /// One for each mount of the coco file, in its order.
     pub sources: Vec<Source>,
+    /// What no tool may see: secrets and coco's own directories, as named and as resolved.
+    pub off_limits: Vec<PathBuf>,
     /// Mount points of this machine, for what lies below a source.
     pub mount_points: Vec<PathBuf>,
     /// Soft and hard limits on open files.
@@ -258,12 +260,20 @@ impl Facts {
                 hint: "set it to a private directory with a plain name".to_owned(),
             });
         }
+        if let Some(bundle) = world.variable("COCO_CA_BUNDLE").filter(|bundle| !Path::new(bundle).is_file()) {
+            return Err(Error::Environment {
+                name: "COCO_CA_BUNDLE",
+                message: format!("{} is no file", term::os(bundle)),
+                hint: "set it to the absolute path of a PEM file, or unset it".to_owned(),
+            });
+        }
         let sources =
             file.mounts.iter().map(|mount| source(world, &mount.src, &cwd, &project)).collect::<Result<_, _>>()?;
         let limit = |resource| getrlimit(resource).unwrap_or((1024, 1024));
         Ok(Facts {
             sources,
             project,
+            off_limits: off_limits(world),
             mount_points: mount_points(),
             open_files: limit(Resource::RLIMIT_NOFILE),
             processes: limit(Resource::RLIMIT_NPROC),
@@ -348,6 +358,48 @@ fn missing(asked: &Path) -> Result<Source, Error> {
         }
     }
     Err(dangling(asked))
+}
+
+/// Places below home that hold secrets or decide what runs on the host.
+const OFF_LIMITS_AT_HOME: &[&str] = &[
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".docker",
+    ".password-store",
+    ".pki",
+    ".mozilla",
+    ".thunderbird",
+    ".netrc",
+    ".git-credentials",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/git",
+    ".config/containers",
+    ".config/systemd",
+    ".config/autostart",
+    ".config/mise",
+    ".config/environment.d",
+    ".local/share/containers",
+    ".local/share/keyrings",
+    ".local/share/mise",
+    ".local/bin",
+    ".bashrc",
+    ".bash_profile",
+    ".profile",
+    ".zshrc",
+    ".zshenv",
+];
+
+/// The secrets and coco's own directories, by their names and by where those lead: a `~/.ssh` may
+/// be a link into a repository of settings.
+pub fn off_limits(world: &World) -> Vec<PathBuf> {
+    let own = &world.directories;
+    let own = [&own.tools, &own.volumes, &own.config, &own.state, &own.bin, &own.runtime].map(PathBuf::clone);
+    let named = OFF_LIMITS_AT_HOME.iter().map(|name| world.home.join(name)).chain(own);
+    named.flat_map(|path| [fs::canonicalize(&path).ok(), Some(path)]).flatten().collect()
 }
 
 /// The mount points in `/proc/self/mountinfo` (proc(5)), where space, tab, newline and backslash

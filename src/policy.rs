@@ -335,7 +335,9 @@ fn environment(file: &CocoFile, world: &World, display: Option<&Display>) -> Vec
     }
     if let Some(display) = display {
         set("DISPLAY", OsStr::new(&display.name));
-        set("XAUTHORITY", OsStr::new(crate::plan::XAUTHORITY_GUEST));
+        if display.authority.is_some() {
+            set("XAUTHORITY", OsStr::new(crate::plan::XAUTHORITY_GUEST));
+        }
     }
     for name in &file.env_passthrough {
         if let Some(value) = world.variables.get(OsStr::new(name.as_str())) {

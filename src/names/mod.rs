@@ -137,6 +137,8 @@ impl EnvName {
             "_JAVA_OPTIONS",
             "JDK_JAVA_OPTIONS",
             "GIT_SSH_COMMAND",
+            "GIT_SSH",
+            "GIT_ASKPASS",
             "GIT_EXEC_PATH",
             "RUSTC_WRAPPER",
             "RUSTC",

@@ -9,10 +9,14 @@ use crate::facts::{Facts, Source, SourceKind, World};
 use crate::names::GuestPath;
 use crate::term;
 
+/// The mounts that a tool gets, parents before children.
+///
+/// # Errors
+/// A source that no tool may see, that is missing, or that can't have its place.
 pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Granted>, Error> {
     let mut granted: Vec<Granted> = Vec::new();
     for (mount, source) in file.mounts.iter().zip(&facts.sources) {
-        forbidden(&source.canonical, &mount.src, world)?;
+        forbidden(&source.canonical, mount, world, facts)?;
         let creation = presence(source, mount, world)?;
         let dst = destination(mount, source)?;
         if let Some(other) = granted.iter().find(|other| other.dst == dst) {
@@ -90,47 +94,24 @@ fn destination(mount: &Mount, source: &Source) -> Result<GuestPath, Error> {
 }
 
 /// Trees of which nothing may be mounted: the kernel's and the running system's own.
-const FORBIDDEN_TREES: &[&str] = &["/proc", "/sys", "/dev", "/run", "/var/run", "/boot"];
+const FORBIDDEN_TREES: &[&str] = &[
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/var/run",
+    "/boot",
+    "/var/lib/docker",
+    "/var/lib/containers",
+    "/var/lib/containerd",
+];
 
 /// Directories that may not be mounted themselves, only something inside.
 const FORBIDDEN_WHOLE: &[&str] =
     &["/", "/home", "/root", "/etc", "/var", "/usr", "/tmp", "/var/tmp", "/opt", "/srv", "/mnt", "/media", "/var/lib"];
 
-/// Trees below home that hold secrets or decide what runs on the host.
-const FORBIDDEN_AT_HOME: &[&str] = &[
-    ".ssh",
-    ".gnupg",
-    ".aws",
-    ".azure",
-    ".kube",
-    ".docker",
-    ".password-store",
-    ".pki",
-    ".mozilla",
-    ".thunderbird",
-    ".netrc",
-    ".git-credentials",
-    ".config/gcloud",
-    ".config/gh",
-    ".config/git",
-    ".config/containers",
-    ".config/systemd",
-    ".config/autostart",
-    ".config/mise",
-    ".config/environment.d",
-    ".local/share/containers",
-    ".local/share/keyrings",
-    ".local/share/mise",
-    ".local/bin",
-    ".bashrc",
-    ".bash_profile",
-    ".profile",
-    ".zshrc",
-    ".zshenv",
-];
-
-fn forbidden(path: &Path, asked: &MountSource, world: &World) -> Result<(), Error> {
-    let way_out = match asked {
+fn forbidden(path: &Path, mount: &Mount, world: &World, facts: &Facts) -> Result<(), Error> {
+    let way_out = match mount.src {
         MountSource::CurrentDirectory | MountSource::Project => "start the tool in the project's own directory",
         MountSource::Home(_) | MountSource::Absolute(_) => "mount the one directory or file that the tool needs",
     };
@@ -144,16 +125,10 @@ fn forbidden(path: &Path, asked: &MountSource, world: &World) -> Result<(), Erro
     if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) {
         return refuse("the whole of it is too much".to_owned());
     }
-    let own = [
-        &world.directories.tools,
-        &world.directories.volumes,
-        &world.directories.config,
-        &world.directories.state,
-        &world.directories.bin,
-        &world.directories.runtime,
-    ];
-    let at_home: Vec<PathBuf> = FORBIDDEN_AT_HOME.iter().map(|name| world.home.join(name)).collect();
-    for secret in at_home.iter().chain(own) {
+    if mount.access == Access::ReadWrite && world.program.starts_with(path) {
+        return refuse("it holds coco itself, which the tool could replace".to_owned());
+    }
+    for secret in &facts.off_limits {
         if path.starts_with(secret) || secret.starts_with(path) {
             return refuse(format!("it is, is inside or holds {}, which no tool may see", term::path(secret)));
         }

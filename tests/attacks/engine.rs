@@ -67,13 +67,16 @@ fn an_engine_that_opens_the_sandbox(world: &World) {
     ];
     let podmans = [("", "--init"), ("--no-hosts", ""), ("", "--secret=nothing")];
     let mut let_through = Vec::new();
-    for (drop, add) in both.into_iter().chain(if world.engine == Engine::Docker { &[][..] } else { &podmans[..2] }.iter().copied()) {
+    for (drop, add) in
+        both.into_iter().chain(if world.engine == Engine::Docker { &[][..] } else { &podmans[..2] }.iter().copied())
+    {
         // A file of hosts is nothing that opens the sandbox; an engine that writes one says where the host is.
         if drop == "--no-hosts" {
             continue;
         }
         let opened = by_wrapper(world, drop, add);
-        let refused = matches!(opened.code(), 125 | 126) && opened.stdout.is_empty() && opened.errors().contains("coco: error:");
+        let refused =
+            matches!(opened.code(), 125 | 126) && opened.stdout.is_empty() && opened.errors().contains("coco: error:");
         if !refused {
             let_through.push(format!("without {drop:?}, with {add:?}: {} {}", opened.code(), opened.text()));
         }
@@ -92,9 +95,20 @@ fn s11_an_engine_in_the_project(world: &World) {
         world.write(&path, format!("#!/bin/sh\ntouch {}\nexit 0\n", project.join("pwned").display()));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let absolute = directory.display().to_string();
-        for entry in [".", "", "bin", "./node_modules/.bin", &absolute, &format!("{absolute}/../{}", directory.file_name().unwrap().display())] {
+        for entry in [
+            ".",
+            "",
+            "bin",
+            "./node_modules/.bin",
+            &absolute,
+            &format!("{absolute}/../{}", directory.file_name().unwrap().display()),
+        ] {
             let path = format!("{entry}:{}", world.variable("PATH"));
-            let ran = run(world.command(&world.coco).env("PATH", &path).args(["run", "planted", "-c", "print('ran')"]).current_dir(&project));
+            let ran = run(world
+                .command(&world.coco)
+                .env("PATH", &path)
+                .args(["run", "planted", "-c", "print('ran')"])
+                .current_dir(&project));
             assert!(!project.join("pwned").exists(), "{path}");
             assert_eq!(ran.succeeds().text(), "ran", "{path}");
         }
@@ -107,6 +121,7 @@ fn s10_an_engine_that_is_coco(world: &World) {
     std::os::unix::fs::symlink(&world.coco, directory.join(world.engine.program())).unwrap();
     let path = format!("{}:{}", directory.display(), world.variable("PATH"));
     let mut coco = world.command(&world.coco);
-    let refused = run(coco.env("PATH", path).args(["run", "recursion", "-c", "print('ran')"]).current_dir(world.project("x")));
+    let refused =
+        run(coco.env("PATH", path).args(["run", "recursion", "-c", "print('ran')"]).current_dir(world.project("x")));
     assert_eq!(refused.exits(125).text(), "");
 }

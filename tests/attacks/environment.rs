@@ -60,7 +60,16 @@ fn p5_proxies(world: &World) {
     }
     // The control: the bare engine passes them on.
     let mut bare = with_proxies(world.engine.program().as_ref());
-    bare.args(["run", "--rm", "--pull=never", "--network=none", "--entrypoint=python3", "localhost/coco:python", "-c", code]);
+    bare.args([
+        "run",
+        "--rm",
+        "--pull=never",
+        "--network=none",
+        "--entrypoint=python3",
+        "localhost/coco:python",
+        "-c",
+        code,
+    ]);
     assert!(run(&mut bare).succeeds().text().contains("hunter2"));
 }
 
@@ -78,22 +87,37 @@ fn p6_the_engines_own_configuration(world: &World) {
         world.write(&file, own.replacen("[containers]", &format!("[containers]\n{line}"), 1));
         run(world.command(program).env("CONTAINERS_CONF", &file).args(arguments))
     };
+    let namespaces: serde_json::Map<String, serde_json::Value> = ["ipc", "uts", "pid", "net", "mnt", "cgroup"]
+        .map(|name| (name.to_owned(), json!(fs::read_link(format!("/proc/self/ns/{name}")).unwrap())))
+        .into_iter()
+        .collect();
     let probe = "
 import os
+HOST = NAMESPACES
 print('environment', os.environ.get('INJECTED'))
 print('mount', os.path.exists('/injected'))
 print('device', os.path.exists('/dev/injected'))
-print('processes', any(b'conmon' in open('/proc/' + pid + '/cmdline', 'rb').read() for pid in os.listdir('/proc') if pid.isdigit()))
+print('processes', sum(pid.isdigit() for pid in os.listdir('/proc')) > 20)
 print('seccomp', [line.split()[1] for line in open('/proc/self/status') if line.startswith('Seccomp:')][0])
 print('capabilities', [int(line.split()[1], 16) for line in open('/proc/self/status') if line.startswith('CapBnd')][0])
 print('interfaces', len(open('/proc/net/dev').readlines()) > 20 or 'eth0' in open('/proc/net/dev').read())
 print('sysctl', open('/proc/sys/net/ipv4/ip_default_ttl').read().strip())
-print('shared memory', os.path.exists('/dev/shm/injected'))
-";
-    let coco = |line: &str| with_line(line, &["run", "configured", "-c", probe], &world.coco);
+print('namespaces of the host', [name for name, own in HOST.items() if os.readlink('/proc/self/ns/' + name) == own])
+"
+    .replace("NAMESPACES", &json!(namespaces).to_string());
+    let coco = |line: &str| with_line(line, &["run", "configured", "-c", &probe], &world.coco);
     let closed = coco("").succeeds().text();
     let bare = |line: &str| {
-        let arguments = ["run", "--rm", "--pull=never", "--network=none", "--entrypoint=python3", "localhost/coco:python", "-c", probe];
+        let arguments = [
+            "run",
+            "--rm",
+            "--pull=never",
+            "--network=none",
+            "--entrypoint=python3",
+            "localhost/coco:python",
+            "-c",
+            &probe,
+        ];
         with_line(line, &arguments, "podman".as_ref())
     };
     let unchanged = bare("").succeeds().text();
@@ -102,6 +126,7 @@ print('shared memory', os.path.exists('/dev/shm/injected'))
         r#"volumes = ["/etc:/injected:ro"]"#,
         r#"devices = ["/dev/null:/dev/injected:rwm"]"#,
         r#"pidns = "host""#,
+        r#"ipcns = "host""#,
         r#"seccomp_profile = "unconfined""#,
         r#"default_capabilities = ["NET_RAW", "SYS_ADMIN"]"#,
         r#"default_sysctls = ["net.ipv4.ip_default_ttl=7"]"#,
@@ -110,7 +135,8 @@ print('shared memory', os.path.exists('/dev/shm/injected'))
         assert_ne!(control.succeeds().text(), unchanged, "the control: {line} changes a bare container");
         let sandboxed = coco(line);
         let sanitised = sandboxed.code() == 0 && sandboxed.text() == closed;
-        let reported = sandboxed.code() == 125 && sandboxed.stdout.is_empty() && sandboxed.errors().contains("coco: error:");
+        let reported =
+            sandboxed.code() == 125 && sandboxed.stdout.is_empty() && sandboxed.errors().contains("coco: error:");
         assert!(sanitised || reported, "{line}: {sandboxed:?}");
     }
     // What is mounted is said by name.
@@ -122,7 +148,9 @@ fn only_granted_variables(world: &World) {
     let code = "import os; print(*sorted(name for name in os.environ if name != 'LC_CTYPE'))";
     let mut coco = world.command(&world.coco);
     coco.args(["run", "variables", "-c", code]).env_remove("COCO_CA_BUNDLE");
-    for name in ["AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "GITHUB_TOKEN", "LD_PRELOAD_NOT", "PYTHONPATH", "XDG_CONFIG_HOME"] {
+    for name in
+        ["AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "GITHUB_TOKEN", "LD_PRELOAD_NOT", "PYTHONPATH", "XDG_CONFIG_HOME"]
+    {
         coco.env(name, "/nowhere");
     }
     assert_eq!(run(&mut coco).succeeds().text(), "HOME LANG MINE PATH");

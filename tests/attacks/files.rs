@@ -38,7 +38,21 @@ fn f7_links_that_lead_out(world: &World) {
 
 fn f8_f9_forbidden_sources(world: &World) {
     world.make_directory(&world.home.join(".aws")).unwrap();
-    for source in ["/", "~", "~/.ssh", "~/.aws", "~/.gnupg", "/proc", "/sys", "/dev", "/run", "/var/run", "/etc", "~/.config", "~/.local"] {
+    for source in [
+        "/",
+        "~",
+        "~/.ssh",
+        "~/.aws",
+        "~/.gnupg",
+        "/proc",
+        "/sys",
+        "/dev",
+        "/run",
+        "/var/run",
+        "/etc",
+        "~/.config",
+        "~/.local",
+    ] {
         let _ = world.make_directory(&world.home.join(source.trim_start_matches("~/")));
         world.python("forbidden", &json!({"mounts": [{"src": source, "dst": "/x", "opts": "rw"}]}));
         let refused = world.coco(["run", "forbidden", "-c", "print('ran')"]);
@@ -71,8 +85,8 @@ fn f10_hostile_directory_names(world: &World) {
     let code = "
 import os
 print(os.listdir('/workspace'), os.access('/workspace', os.W_OK), os.path.exists('/host'), len(os.listdir('/etc')) > 20)
-mounts = [line.split()[4] for line in open('/proc/self/mountinfo')]
-print([mount for mount in mounts if not mount.startswith(('/proc', '/sys', '/dev', '/run', '/etc/'))])
+mounts = [line.split()[4].decode() for line in open('/proc/self/mountinfo', 'rb')]
+print(sorted(mount for mount in mounts if not mount.startswith(('/proc', '/sys', '/dev', '/run', '/etc/'))))
 ";
     let mut seen = Vec::new();
     for name in names {
@@ -96,14 +110,38 @@ fn f11_f12_hostile_mounts(world: &World) {
         world.coco_in(&project, ["run", "hostile-mount", "-c", "print('ran')"])
     };
     world.python("warm-mounts", &json!({}));
-    for options in ["exec", "dev", "suid", "rw,exec", "rw,ro", "rshared", "shared", "rbind", "U", "O", "idmap", "", "rw,", " rw"] {
+    for options in
+        ["exec", "dev", "suid", "rw,exec", "rw,ro", "rshared", "shared", "rbind", "U", "O", "idmap", "", "rw,", " rw"]
+    {
         let refused = mount("opts", options);
         assert_eq!(refused.exits(125).text(), "", "{options}");
         refused.complains("/mounts/0/opts");
     }
     for destination in [
-        "/", "//", "/.", "/proc", "/proc/1", "/sys", "/dev", "/dev/shm", "/run", "/run/coco", "/run/coco/coco-init", "/coco",
-        "/coco/data", "/coco/runtimes/x", "/root", "/tmp", "/var/tmp", "workspace", "./x", "", "/x/../etc", "/x/..", "/workspace/../proc", "/etc/hosts/..",
+        "/",
+        "//",
+        "/.",
+        "/proc",
+        "/proc/1",
+        "/sys",
+        "/dev",
+        "/dev/shm",
+        "/run",
+        "/run/coco",
+        "/run/coco/coco-init",
+        "/coco",
+        "/coco/data",
+        "/coco/runtimes/x",
+        "/root",
+        "/tmp",
+        "/var/tmp",
+        "workspace",
+        "./x",
+        "",
+        "/x/../etc",
+        "/x/..",
+        "/workspace/../proc",
+        "/etc/hosts/..",
     ] {
         let refused = mount("dst", destination);
         assert_eq!(refused.exits(125).text(), "", "{destination}");
@@ -161,7 +199,11 @@ console.log('others', found.length);
     };
     let closed = tried("attacker");
     assert!(!closed.contains("written") && closed.ends_with("others 0"), "{closed}");
-    assert_eq!(closed.lines().filter(|line| line.ends_with("EROFS") || line.ends_with("EBUSY")).count(), targets.len(), "{closed}");
+    assert_eq!(
+        closed.lines().filter(|line| line.ends_with("EROFS") || line.ends_with("EBUSY")).count(),
+        targets.len(),
+        "{closed}"
+    );
     // The control: with the grant its own data is writable, and its own alone.
     let open = tried("attacker-rw");
     let written: Vec<&str> = open.lines().filter(|line| line.ends_with("written")).collect();

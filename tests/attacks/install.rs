@@ -2,20 +2,38 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{World, each_engine, marker, run};
+use crate::support::{Engine, World, each_engine, marker, run};
 
 each_engine!(n25_an_install_script, i2_another_mise, i4_a_missing_program);
 
-/// An image of the user's own whose npm asks a registry inside the same container: the real mise and the real npm then
-/// install a hostile package, in coco's own install phase.
+/// An image of the user's own in which pip finds one more package: the real mise, pipx and pip then install it in coco's
+/// own install phase, and building it runs its code.
 fn hostile_image(world: &World) -> &'static str {
     let context = world.project("hostile");
-    world.write(context.join("mise"), include_str!("hostile/mise"));
-    world.write(context.join("registry.js"), include_str!("hostile/registry.js"));
-    world.write(context.join("postinstall.js"), include_str!("hostile/postinstall.js"));
-    world.write(context.join("npmrc"), "registry=http://127.0.0.1:4873/\nignore-scripts=false\n");
+    let package = context.join("coco_hostile-1.0.0");
+    for (name, text) in [
+        ("backend.py", include_str!("hostile/backend.py")),
+        ("coco_hostile.py", include_str!("hostile/coco_hostile.py")),
+        ("pyproject.toml", include_str!("hostile/pyproject.toml")),
+        ("PKG-INFO", "Metadata-Version: 2.1\nName: coco-hostile\nVersion: 1.0.0\n"),
+    ] {
+        world.write(package.join(name), text);
+    }
+    run(world
+        .command("tar")
+        .arg("-C")
+        .arg(&context)
+        .args(["-czf"])
+        .arg(context.join("coco_hostile-1.0.0.tar.gz"))
+        .arg("coco_hostile-1.0.0"))
+    .succeeds();
+    // pipx wants a pip; Debian's own wheel serves.
+    world.write(
+        context.join("pip.conf"),
+        "[global]\nno-index = true\nfind-links =\n    /opt/hostile\n    /usr/share/python-wheels\n",
+    );
     world.write(context.join("Containerfile"), include_str!("hostile/Containerfile"));
     let tag = "localhost/coco-test:hostile";
     let file = format!("{}/Containerfile", context.display());
@@ -24,80 +42,95 @@ fn hostile_image(world: &World) -> &'static str {
 }
 
 fn n25_an_install_script(world: &World) {
-    // The node stage, on which the image stands.
-    world.tool("warm-node", &json!({"tool": "node@system", "command": "node"}));
-    world.coco(["run", "warm-node", "-e", "0"]).succeeds();
+    world.python("warm-hostile", &json!({}));
     let image = hostile_image(world);
     let project = world.project("victim");
     let secret = marker("project-secret");
     world.write(project.join("secret.txt"), &secret);
     world.write(world.home.join("home-secret.txt"), &secret);
-    world.tool(
-        "hostile",
-        &json!({
-            "tool": "npm:coco-hostile-package",
-            "command": "coco-hostile-package",
-            "mounts": [{"src": "@project", "opts": "rw"}],
-            "env_passthrough": ["API_TOKEN"],
-            "workdir": ".",
-        }),
-    );
-    let mut coco = world.command(&world.coco);
-    coco.env("COCO_IMAGE", image).env("API_TOKEN", &secret).env("HTTPS_PROXY", format!("http://{secret}@127.0.0.1:9"));
-    let ran = run(coco.args(["run", "hostile", project.to_str().unwrap()]).current_dir(&project));
-    let shown = ran.succeeds().text();
-    // What the script found is what the package's program prints later: the script's part, then its own.
-    let report: serde_json::Value = serde_json::from_str(&shown).unwrap();
-    let (then, now) = (&report["install"], &report["run"]);
-    assert_eq!(then["ran"], json!(true), "{shown}");
-    assert_eq!(then["environment"], json!([]), "variables of the caller's: {shown}");
-    assert_eq!(then["sockets"], json!([]), "{shown}");
-    assert_eq!(then["capabilities"], json!("0000000000000000"), "{shown}");
-    assert_eq!(then["newPrivileges"], json!("1"), "{shown}");
-    assert_eq!(then["helper"], json!(false), "{shown}");
-    assert_eq!(then["home"], json!([]), "{shown}");
-    assert_eq!(then["workspace"], json!([]), "{shown}");
-    let places = then["mounts"].as_array().unwrap();
-    let ours = ["/coco/data", "/root", "/root/.cache", "/run/coco/coco-init", "/run/coco/control.sock", "/run/coco/ca.crt", "/tmp", "/var/tmp"];
-    for place in places {
-        assert!(ours.contains(&place.as_str().unwrap()), "{place}: {shown}");
+    // With and without Debian packages: installing those takes capabilities, which no package's code may have.
+    for (tool, apt) in [("hostile", json!([])), ("hostile-apt", json!(["jq"]))] {
+        world.tool(
+            tool,
+            &json!({
+                "tool": "pipx:coco-hostile@1.0.0",
+                "command": "coco-hostile",
+                "dependencies": {"apt": apt},
+                "mounts": [{"src": "@project", "opts": "rw"}],
+                "env_passthrough": ["API_TOKEN"],
+                "workdir": ".",
+            }),
+        );
+        let mut coco = world.command(&world.coco);
+        coco.env("COCO_IMAGE", image).env("API_TOKEN", &secret);
+        coco.env("HTTPS_PROXY", format!("http://{secret}@127.0.0.1:9"));
+        let shown = run(coco.args(["run", tool]).current_dir(&project)).succeeds().text();
+        // What its code found while it was installed is what the package's program prints later, beside what it sees now.
+        let report: Value = serde_json::from_str(&shown).unwrap();
+        let (then, now) = (&report["install"], &report["run"]);
+        for nothing in ["environment", "secrets", "sockets", "workspace"] {
+            assert_eq!(then[nothing], json!([]), "{nothing}: {shown}");
+        }
+        let closed =
+            json!({"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"});
+        assert_eq!(then["status"], closed, "{shown}");
+        assert_eq!(then["helper"], json!(false), "{shown}");
+        for place in then["mounts"].as_array().unwrap() {
+            assert!(PLACES.contains(&place.as_str().unwrap()), "{place}: {shown}");
+        }
+        assert_eq!(then["user"], now["user"], "{shown}");
+        assert!(!then.to_string().contains(&secret), "{shown}");
+        // The controls: at run time the same probe sees what was granted.
+        assert_eq!(now["environment"], json!(["API_TOKEN"]), "{shown}");
+        assert_eq!(now["secrets"], json!([secret]), "{shown}");
+        // A Debian package is there for the installation alone.
+        assert_eq!((&then["jq"], &now["jq"]), (&json!(tool == "hostile-apt"), &json!(false)), "{shown}");
+        assert!(!fs::read_to_string(world.record(tool)).unwrap().contains(&secret));
     }
-    assert!(!then.to_string().contains(&secret), "{shown}");
-    // The controls: at run time the same probe sees what was granted, in the same places.
-    assert_eq!(now["environment"], json!(["API_TOKEN"]), "{shown}");
-    assert!(now["project"].as_array().unwrap().contains(&json!("secret.txt")), "{shown}");
-    assert!(!fs::read_to_string(world.record("hostile")).unwrap().contains(&secret));
 }
+
+/// What coco mounts in the install phase.
+const PLACES: [&str; 8] = [
+    "/coco/data",
+    "/root",
+    "/root/.cache",
+    "/run/coco/coco-init",
+    "/run/coco/control.sock",
+    "/run/coco/ca.crt",
+    "/tmp",
+    "/var/tmp",
+];
 
 /// The image's build stops at a mise that is not the pinned one.
 fn i2_another_mise(world: &World) {
     let context = world.project("other-mise");
     let pinned = include_str!("../../store/Containerfile");
-    let digest = |text: &str| -> String {
-        let line = text.lines().find(|line| line.starts_with("ARG MISE_SHA512_X64=")).unwrap();
-        line.split_once('=').unwrap().1.to_owned()
-    };
-    let right = digest(pinned);
-    let mut wrong = right.clone().into_bytes();
-    wrong[0] = if wrong[0] == b'A' { b'B' } else { b'A' };
-    let altered = pinned.replace(&right, std::str::from_utf8(&wrong).unwrap()).replace(
-        "ARG MISE_SHA512_ARM64=",
-        "ARG MISE_SHA512_ARM64=A",
-    );
-    world.write(context.join("Containerfile"), altered);
     let bundle = crate::support::variable("SSL_CERT_FILE").map(|path| fs::read(path).unwrap()).unwrap_or_default();
     world.write(context.join("ca.crt"), bundle);
-    let file = format!("{}/Containerfile", context.display());
-    let mut arguments = vec!["build".to_owned(), "--target=mise-fetch".to_owned(), format!("--file={file}")];
-    if world.engine != crate::support::Engine::Docker {
-        arguments.extend(limits());
-    }
-    arguments.push(context.display().to_string());
-    let failed = world.engine(&arguments);
-    assert_ne!(failed.code(), 0);
-    let words = format!("{}{}", failed.text(), failed.errors());
-    assert!(words.contains("EINTEGRITY"), "{words}");
-    // The control is every image that the other tests run in: the same file with the right hash.
+    let build = |name: &str, variable: &str, target: &str| {
+        // At the place of use, so that the layers before it are those of coco's own builds.
+        let altered = pinned
+            .replace("x64) sha512=$MISE_SHA512_X64", &format!("x64) sha512={variable}"))
+            .replace("arm64) sha512=$MISE_SHA512_ARM64", &format!("arm64) sha512={variable}"));
+        assert!(altered != pinned && context.join("ca.crt").exists());
+        let file = context.join(name);
+        world.write(&file, altered);
+        let mut arguments =
+            vec!["build".to_owned(), format!("--target={target}"), format!("--file={}", file.display())];
+        if world.engine != Engine::Docker {
+            arguments.extend(limits());
+        }
+        arguments.push(context.display().to_string());
+        let built = world.engine(&arguments);
+        (built.code(), format!("{}{}", built.text(), built.errors()))
+    };
+    let (code, words) = build("wrong", &format!("{}==", "A".repeat(86)), "mise-fetch");
+    let end = words.get(words.len().saturating_sub(2000)..).unwrap_or(&words);
+    assert!(code != 0 && words.contains("EINTEGRITY"), "{code}: {end}");
+    // The control: the same file with the hash that belongs there.
+    let (code, words) = build("right", "${MISE_SHA512_X64}", "mise-fetch");
+    let end = words.get(words.len().saturating_sub(2000)..).unwrap_or(&words);
+    assert!(code == 0 || cfg!(not(target_arch = "x86_64")), "{code}: {end}");
 }
 
 /// What podman's build needs on a machine where the limits can't be raised.

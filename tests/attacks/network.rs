@@ -78,12 +78,17 @@ fn server(world: &World) -> String {
         if world.engine(["network", "inspect", network]).code() != 0 {
             world.engine(["network", "create", network]).succeeds();
         }
-        world
-            .engine([
-                "run", "--detach", "--rm", "--pull=never", "--name=coco-test-server", "--network=coco-test-net",
-                "--entrypoint=timeout", "localhost/coco:python", "900", "python3", "-m", "http.server", "8000",
-            ])
-            .succeeds();
+        // It ends by itself, should the tests be killed.
+        let code = "
+import http.server, os, threading
+timer = threading.Timer(900, os._exit, [0])
+timer.daemon = True
+timer.start()
+http.server.ThreadingHTTPServer(('0.0.0.0', 8000), http.server.SimpleHTTPRequestHandler).serve_forever()
+";
+        let mut arguments = vec!["run", "--detach", "--rm", "--pull=never", "--name=coco-test-server"];
+        arguments.extend(["--network=coco-test-net", "--entrypoint=python3", "localhost/coco:python", "-c", code]);
+        world.engine(arguments).succeeds();
     });
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address = world.engine(["inspect", "--format", format, "coco-test-server"]).succeeds().text();

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::coco::config::{CocoFile, MountSource, parse};
 use super::coco::engine::{Engine, EngineKind};
-use super::coco::facts::{Controllers, Directories, Display, Facts, SeLinux, Source, SourceKind, Terminals, World};
+use super::coco::facts::{
+    Controllers, Directories, Display, Facts, SeLinux, Source, SourceKind, Terminals, World, off_limits,
+};
 use super::coco::names::ToolName;
 
 /// The digest of every coco file here; policies compare it and never compute it.
@@ -66,6 +68,7 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         cwd,
         project,
         sources,
+        off_limits: off_limits(world),
         mount_points: vec![PathBuf::from("/"), PathBuf::from("/proc"), PathBuf::from("/work")],
         open_files: (1024, 20_000),
         processes: (30_000, 60_000),

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::Stdio;
 
-use crate::world::{PROGRAM, World, finish, wait};
+use crate::world::{PROGRAM, World, finish, start, wait};
 
 #[test]
 fn coco_alone_prints_help_and_exits_1() {
@@ -89,7 +89,7 @@ fn a_closed_pipe_is_no_panic() {
         drop(reader);
         let mut command = world.command(PROGRAM);
         command.args(arguments).stdout(writer).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = start(&mut command);
         let code = wait(&mut child, std::time::Duration::from_secs(30));
         let stderr = io::read_to_string(child.stderr.take().unwrap()).unwrap();
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{arguments:?}");

@@ -1,9 +1,8 @@
 //! The image: built once, again when what it depends on changes or the engine has lost it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use crate::world::{Ended, PROBE, World};
+use crate::world::{Ended, PROBE, World, write_program};
 
 /// A world whose engine builds images: it answers what coco asks, and starts nothing.
 fn world() -> World {
@@ -35,8 +34,7 @@ case "$1 $2" in
 esac
 "#;
     let engine = world.path("engines/podman");
-    fs::write(&engine, script.replace("ROOT", world.path("").to_str().unwrap().trim_end_matches('/'))).unwrap();
-    fs::set_permissions(&engine, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&engine, &script.replace("ROOT", world.path("").to_str().unwrap().trim_end_matches('/')));
     world
 }
 
@@ -179,7 +177,7 @@ fn a_ca_bundle_reaches_the_build() {
         "        for context; do :; done; /bin/cp \"$context/ca.crt\" '{}'\n        for argument; do",
         seen.display()
     );
-    fs::write(&engine, script.replacen("        for argument; do", &copy, 1)).unwrap();
+    write_program(&engine, &script.replacen("        for argument; do", &copy, 1));
     run(&world, "probe");
     assert_eq!(fs::read_to_string(seen).unwrap(), "the bundle");
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use crate::world::{PROBE, PROGRAM, World, finish};
+use crate::world::{PROBE, PROGRAM, World, copy_program, finish};
 
 const PRECIOUS: &[&str] = &[
     "sudo", "git", "sh", "bash", "podman", "docker", "bwrap", "ssh", "mise", "env", "su", "doas", "zsh", "runc", "crun",
@@ -40,7 +40,7 @@ fn hard_links_are_made_and_removed() {
     let world = World::with_probe();
     fs::create_dir(world.path("installed")).unwrap();
     let coco = world.path("installed/coco");
-    fs::copy(PROGRAM, &coco).unwrap();
+    copy_program(&coco);
     let run = |arguments: &[&str]| {
         let mut command = world.command(&coco);
         command.args(arguments);
@@ -93,7 +93,7 @@ fn what_is_foreign_stays_as_it_is() {
     fs::create_dir(bin.join("directory")).unwrap();
     symlink("nowhere", bin.join("dangling")).unwrap();
     symlink("/bin/sh", bin.join("elsewhere")).unwrap();
-    fs::copy(PROGRAM, bin.join("copy")).unwrap();
+    copy_program(&bin.join("copy"));
     let before = world.snapshot();
     for name in ["file", "directory", "dangling", "elsewhere", "copy"] {
         for arguments in [&["up", name][..], &["up", "--force", name], &["up", "--hard", name], &["down", name]] {
@@ -118,7 +118,7 @@ fn down_removes_links_without_a_coco_file_too() {
 fn down_never_removes_the_program_itself() {
     let world = World::with_probe();
     let own = world.path("bin/coco-1.0");
-    fs::copy(PROGRAM, &own).unwrap();
+    copy_program(&own);
     symlink("coco-1.0", world.path("bin/coco")).unwrap();
     symlink("coco", world.path("bin/probe")).unwrap();
     for arguments in [&["down", "coco-1.0"][..], &["down"]] {

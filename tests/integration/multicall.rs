@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 
-use crate::world::{ENGINE_CODE, Ended, PROBE, PROGRAM, World, finish};
+use crate::world::{ENGINE_CODE, Ended, PROBE, PROGRAM, World, copy_program, finish};
 
 /// The fake engine never lets the helper connect, so that coco says 126.
 #[track_caller]
@@ -29,11 +29,11 @@ fn a_symbolic_link() {
 #[test]
 fn a_hard_link_and_a_copy() {
     let world = World::with_probe();
-    fs::copy(PROGRAM, world.path("bin/copy-of-coco")).unwrap();
+    copy_program(&world.path("bin/copy-of-coco"));
     fs::hard_link(world.path("bin/copy-of-coco"), world.path("bin/probe")).unwrap();
     ran(&world, "probe", finish(world.command(world.path("bin/probe"))));
     fs::remove_file(world.path("bin/probe")).unwrap();
-    fs::copy(PROGRAM, world.path("bin/probe")).unwrap();
+    copy_program(&world.path("bin/probe"));
     ran(&world, "probe", finish(world.command(world.path("bin/probe"))));
 }
 

@@ -1,16 +1,16 @@
 //! S10: the engine resolves to coco itself.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 
-use crate::world::{PROGRAM, World, finish};
+use crate::world::{PROGRAM, World, copy_program, finish, write_program};
 
 /// A world whose engines' directory holds a copy of coco, so that links to it cross no file system.
 fn world_with_copy() -> World {
     let world = World::with_probe();
     fs::remove_file(world.path("engines/podman")).unwrap();
-    fs::copy(PROGRAM, world.path("bin/coco")).unwrap();
+    copy_program(&world.path("bin/coco"));
     world
 }
 
@@ -38,7 +38,7 @@ fn an_engine_that_links_to_coco_is_refused() {
 fn an_engine_that_is_a_copy_of_coco_ends_at_once() {
     let world = world_with_copy();
     world.tool("podman", crate::world::PROBE);
-    fs::copy(PROGRAM, world.path("engines/podman")).unwrap();
+    copy_program(&world.path("engines/podman"));
     let ended = world.coco(["run", "probe"]).fails(126, "podman did not start the sandbox");
     assert!(ended.stderr.contains("coco was started as podman by the engine that coco itself started"), "{ended:?}");
     assert_eq!(ended.stderr.matches("coco: error: ").count(), 2, "{ended:?}");
@@ -48,8 +48,7 @@ fn an_engine_that_is_a_copy_of_coco_ends_at_once() {
 fn an_engine_that_runs_coco_ends_at_once() {
     let world = world_with_copy();
     let engine = world.path("engines/podman");
-    fs::write(&engine, format!("#!/bin/sh\nexec '{}' run probe\n", world.path("bin/coco").display())).unwrap();
-    fs::set_permissions(&engine, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&engine, &format!("#!/bin/sh\nexec '{}' run probe\n", world.path("bin/coco").display()));
     let ended = world.coco(["run", "probe"]).fails(126, "podman did not start the sandbox");
     assert!(ended.stderr.contains("by the engine that coco itself started"), "{ended:?}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::world::{Call, PROGRAM, World, contains, finish};
+use crate::world::{Call, PROGRAM, World, contains, finish, write_program};
 
 const TOOL: &str = r#"{"tool": "python@system", "env": {"SET_VALUE": "set-3f1c77", "HOME_LIKE": "x"},
     "env_passthrough": ["PASSED_TOKEN", "ABSENT", "EMPTY"], "mounts": [{"src": ".", "dst": "/workspace"}]}"#;
@@ -131,12 +131,10 @@ fn only_presentation_comes_along_unasked() {
 /// P11.
 #[test]
 fn the_callers_open_files_are_not_inherited() {
-    use std::os::unix::fs::PermissionsExt;
     let world = World::with_probe();
     let (engine, leaked) = (world.path("engines/podman"), world.path("leaked"));
     let script = format!("#!/bin/sh\nif [ -e /proc/$$/fd/7 ]; then echo leaked > '{}'; fi\n", leaked.display());
-    std::fs::write(&engine, script).unwrap();
-    std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&engine, &script);
     let started = |program: &str| {
         let mut command = world.command("/bin/sh");
         command.arg("-c").arg(format!("exec 7< /dev/null; exec {program}"));

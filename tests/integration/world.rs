@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -136,8 +137,7 @@ exit {code}
 "#,
             calls.display()
         );
-        fs::write(path, script).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(path, &script);
     }
 
     /// Every call of the fake engines so far, in no order.
@@ -212,9 +212,32 @@ exit {code}
 /// The built program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_coco");
 
+/// One at a time: a child that another thread starts while a program is being written holds that file
+/// open for a moment, and a file that is open for writing can't be executed.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Starts a program.
+pub fn start(command: &mut Command) -> Child {
+    let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().unwrap()
+}
+
+/// Writes a script that can be executed.
+pub fn write_program(path: &Path, script: &str) {
+    let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    fs::write(path, script).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Copies the built program.
+pub fn copy_program(path: &Path) {
+    let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    fs::copy(PROGRAM, path).unwrap();
+}
+
 /// Runs a command to its end. Nothing here may take long: what hangs is a failure.
 pub fn finish(mut command: Command) -> Ended {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     let stdout = drain(child.stdout.take().unwrap());
     let stderr = drain(child.stderr.take().unwrap());
     let code = wait(&mut child, Duration::from_secs(30));

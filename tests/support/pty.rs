@@ -113,7 +113,10 @@ impl Pty {
     ///
     /// In one step, which stty can't: podman's conmon takes only the first of two changes in quick succession.
     pub fn resize(&self, rows: u16, columns: u16) {
-        let code = format!("my $size = pack('S4', {rows}, {columns}, 0, 0); ioctl(STDIN, {}, $size) or die", nix::libc::TIOCSWINSZ);
+        let code = format!(
+            "my $size = pack('S4', {rows}, {columns}, 0, 0); ioctl(STDIN, {}, $size) or die",
+            nix::libc::TIOCSWINSZ
+        );
         run_with(command("perl").args(["-e", &code]).stdin(File::open(&self.slave).unwrap()), b"").succeeds();
     }
 

@@ -1,0 +1,120 @@
+//! Hostile bytes: no parser panics, and no signature holds that should not.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use coco::config::{self, MAX_FILE};
+use coco::names::ToolName;
+use coco::signed::{self, Index, Subject, verify};
+use coco::{json, store, xauthority};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index as Pick, select};
+
+use crate::cases;
+use crate::hand_made::{EVERYTHING, LEAST};
+
+/// Valid texts, cut, doubled and changed somewhere, or nothing but noise.
+fn mangled(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let changes = vec((any::<Pick>(), any::<u8>(), 0_u8..4), 1..6);
+    let altered = (select(seeds), changes).prop_map(|(mut bytes, changes)| {
+        for (at, byte, kind) in changes {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                2 => drop(bytes.remove(at)),
+                _ => bytes.truncate(at),
+            }
+        }
+        bytes
+    });
+    prop_oneof![altered, vec(any::<u8>(), 0..200)]
+}
+
+/// A file of the store.
+pub fn stored(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("store").join(name)).unwrap()
+}
+
+/// The names of the store's signed files.
+pub fn signed_files() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("store");
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .filter_map(|entry| {
+            entry.unwrap().file_name().into_string().unwrap().strip_suffix(".minisig").map(str::to_owned)
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// What a file of the store is.
+pub fn subject(name: &str) -> Subject {
+    match name {
+        "index.json" => Subject::Index,
+        "Containerfile" => Subject::Containerfile,
+        _ => Subject::Config(ToolName::new(name.strip_suffix(".json").unwrap()).unwrap()),
+    }
+}
+
+/// Signs with a key of the test's own, and gives that key.
+pub fn signed_by_test(bytes: &[u8], comment: &str) -> (Vec<u8>, minisign_verify::PublicKey) {
+    let keys = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let signature = minisign::sign(Some(&keys.pk), &keys.sk, Cursor::new(bytes), Some(comment), None).unwrap();
+    let key = signed::public_key(&keys.pk.to_box().unwrap().into_string()).unwrap();
+    (signature.into_string().into_bytes(), key)
+}
+
+proptest! {
+    #![proptest_config(cases(3000))]
+
+    #[test]
+    fn hostile_bytes_never_panic_the_parsers(bytes in mangled(std::vec![EVERYTHING.as_bytes().to_vec(), LEAST.as_bytes().to_vec(), b"[[[[{\"a\":{\"a\":1e9}}]]]]".to_vec()])) {
+        match config::parse(&bytes) {
+            Ok(file) => prop_assert_eq!(config::parse(file.print().as_bytes()), Ok(file)),
+            Err(error) => prop_assert!(!error.message.is_empty() && !error.hint.is_empty()),
+        }
+        let _ = json::parse(&bytes, MAX_FILE);
+        let _ = xauthority::for_display(&bytes, ":0");
+        let _ = coco::facts::unescape_octal(&bytes);
+        if let Ok(text) = std::str::from_utf8(&bytes) {
+            let _ = signed::public_key(text);
+        }
+    }
+
+    #[test]
+    fn hostile_signatures_never_hold(signature in mangled(std::vec![stored("eslint.json.minisig")])) {
+        let good = stored("eslint.json.minisig");
+        let outcome = verify(stored("eslint.json"), &signature, &store::keys().unwrap(), &subject("eslint.json"));
+        // All but the first line, the untrusted comment, is covered.
+        let covered = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').map(|at| bytes[at..].to_vec());
+        prop_assert_eq!(outcome.is_ok(), covered(&signature) == covered(&good) && signature.starts_with(b"untrusted comment: ") && std::str::from_utf8(&signature).is_ok() && !signature.contains(&b'\r') && signature.len() <= 1024);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn hostile_indexes_never_panic(bytes in mangled(std::vec![stored("index.json")])) {
+        let (signature, key) = signed_by_test(&bytes, "coco-index revision=1");
+        let verified = verify(bytes, &signature, &[key], &Subject::Index).unwrap();
+        if let Ok(index) = Index::parse(&verified) {
+            prop_assert_eq!(index.revision, 1);
+        }
+    }
+
+    #[test]
+    fn any_bytes_signed_as_they_are_hold(bytes in vec(any::<u8>(), 0..300), revision in any::<u64>()) {
+        let subject = subject("eslint.json");
+        let (signature, key) = signed_by_test(&bytes, &subject.comment(revision));
+        let verified = verify(bytes.clone(), &signature, &[key], &subject).unwrap();
+        prop_assert_eq!((verified.bytes(), verified.revision()), (bytes.as_slice(), revision));
+    }
+}
