@@ -59,6 +59,8 @@ pub struct Expect {
     pub mounts: Vec<OsString>,
     /// Writable grants: the host's own mounts below them come along and are part of the grant.
     pub trees: Vec<OsString>,
+    /// The caller's own namespaces, none of which may be the sandbox's.
+    pub namespaces: Vec<OsString>,
     /// Which file or directory must be mounted at each grant: (place, device, inode).
     pub identities: Vec<(OsString, u64, u64)>,
 }
@@ -224,6 +226,7 @@ impl Launch {
         });
         out.list(&self.expect.mounts);
         out.list(&self.expect.trees);
+        out.list(&self.expect.namespaces);
         out.list(&self.expect.identities.iter().map(|(place, _, _)| place.clone()).collect::<Vec<_>>());
         for (_, device, inode) in &self.expect.identities {
             out.long(*device);
@@ -275,6 +278,7 @@ impl Launch {
             },
             mounts: rest.list()?,
             trees: rest.list()?,
+            namespaces: rest.list()?,
             identities: rest.identities()?,
         };
         let umask = rest.number()?;
@@ -442,6 +446,7 @@ mod tests {
                 network: Interfaces::LoopbackOnly,
                 mounts: vec!["/workspace".into()],
                 trees: vec!["/p".into()],
+                namespaces: vec!["pid:[1]".into()],
                 identities: vec![("/p".into(), 1, u64::MAX)],
             },
             umask: 0o022,

@@ -159,6 +159,8 @@ pub struct Facts {
     pub project: PathBuf,
     /// One for each mount of the coco file, in its order.
     pub sources: Vec<Source>,
+    /// The caller's own namespaces (`pid:[4026531836]`, namespaces(7)): the sandbox must have others.
+    pub namespaces: Vec<String>,
     /// What no tool may see: secrets and coco's own directories, as named and as resolved.
     pub off_limits: Vec<PathBuf>,
     /// Mount points of this machine, for what lies below a source.
@@ -273,6 +275,7 @@ impl Facts {
         Ok(Facts {
             sources,
             project,
+            namespaces: namespaces(),
             off_limits: off_limits(world),
             mount_points: mount_points(),
             open_files: limit(Resource::RLIMIT_NOFILE),
@@ -392,6 +395,11 @@ const OFF_LIMITS_AT_HOME: &[&str] = &[
     ".zshrc",
     ".zshenv",
 ];
+
+fn namespaces() -> Vec<String> {
+    let link = |name| fs::read_link(format!("/proc/self/ns/{name}")).ok()?.into_os_string().into_string().ok();
+    ["ipc", "mnt", "net", "pid", "uts"].into_iter().filter_map(link).collect()
+}
 
 /// The secrets and coco's own directories, by their names and by where those lead: a `~/.ssh` may
 /// be a link into a repository of settings.

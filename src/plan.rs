@@ -195,6 +195,7 @@ pub fn run(
             .filter(|mount| mount.access == Access::ReadWrite)
             .map(|mount| mount.dst.as_str().into())
             .collect(),
+        namespaces: own_namespaces(facts, &policy.network),
         identities: policy
             .mounts
             .iter()
@@ -224,8 +225,14 @@ pub fn install_runtimes(policy: &Policy, world: &World, facts: &Facts, engine: &
     builder.in_use.push(cache);
     builder.directories.push(runtimes);
     let specifiers = policy.installation.runtimes.iter().map(|tool| tool.to_string().into()).collect();
-    let launch =
-        install_launch(policy, world, Enclosure::Closed, &Record::default(), Task::InstallRuntimes { specifiers });
+    let launch = install_launch(
+        policy,
+        world,
+        facts,
+        Enclosure::Closed,
+        &Record::default(),
+        Task::InstallRuntimes { specifiers },
+    );
     builder.finish(image, launch, Streams::Pipes)
 }
 
@@ -281,7 +288,7 @@ pub fn install_tool(
             UserMapping::Identity => (world.uid, world.gid),
         },
     };
-    let launch = install_launch(policy, world, enclosure, runtimes, task);
+    let launch = install_launch(policy, world, facts, enclosure, runtimes, task);
     builder.finish(image, launch, Streams::Pipes)
 }
 
@@ -296,7 +303,14 @@ fn install<'a>(policy: &Policy, world: &'a World, facts: &Facts, engine: &'a Eng
     builder
 }
 
-fn install_launch(policy: &Policy, world: &World, enclosure: Enclosure, runtimes: &Record, task: Task) -> Launch {
+fn install_launch(
+    policy: &Policy,
+    world: &World,
+    facts: &Facts,
+    enclosure: Enclosure,
+    runtimes: &Record,
+    task: Task,
+) -> Launch {
     let mut environment: Vec<(OsString, OsString)> =
         runtimes.environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
     if policy.ca_bundle.is_some() {
@@ -309,6 +323,7 @@ fn install_launch(policy: &Policy, world: &World, enclosure: Enclosure, runtimes
             network: Interfaces::Any,
             mounts: Vec::new(),
             trees: Vec::new(),
+            namespaces: own_namespaces(facts, &RunNetwork::DangerousEngineDefault),
             identities: Vec::new(),
         },
         umask: 0o022,
@@ -317,6 +332,13 @@ fn install_launch(policy: &Policy, world: &World, enclosure: Enclosure, runtimes
         path: runtimes.path.iter().map(OsString::from).collect(),
         task,
     }
+}
+
+/// The caller's namespaces that the sandbox may not be in: all, but for a host's network that was
+/// agreed to.
+fn own_namespaces(facts: &Facts, network: &RunNetwork) -> Vec<OsString> {
+    let shared = |name: &&String| *network == RunNetwork::DangerousHost && name.starts_with("net:");
+    facts.namespaces.iter().filter(|name| !shared(name)).map(OsString::from).collect()
 }
 
 /// Collects an engine's arguments in the order in which they are given.
@@ -363,6 +385,8 @@ impl<'a> Builder<'a> {
         self.option("--hostname=coco");
         self.option(format!("--label=coco.tool={}", policy.tool));
         self.option("--security-opt=no-new-privileges");
+        // What an engine's configuration could set otherwise; the helper checks the outcome.
+        self.option("--ipc=private");
         if self.engine.kind == EngineKind::Podman {
             self.option("--http-proxy=false");
             self.option("--no-hosts");

@@ -3,7 +3,7 @@
 //! not run.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::Refusal;
@@ -25,13 +25,9 @@ pub fn check(launch: &Launch) -> Result<(), Refusal> {
             for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
                 demand(field(&status, set) == Some(0), &format!("the sandbox has capabilities ({set})"))?;
             }
-            locked(&status)?;
-            mounts(&launch.expect)?;
+            surroundings(&status, launch)?;
         }
-        Enclosure::AptCapabilities => {
-            locked(&status)?;
-            mounts(&launch.expect)?;
-        }
+        Enclosure::AptCapabilities => surroundings(&status, launch)?,
         Enclosure::DangerousUnchecked => {}
     }
     identities(&launch.expect)?;
@@ -40,6 +36,18 @@ pub fn check(launch: &Launch) -> Result<(), Refusal> {
         Interfaces::Any => {}
     }
     owner(launch)
+}
+
+/// What holds with and without apt's capabilities.
+fn surroundings(status: &str, launch: &Launch) -> Result<(), Refusal> {
+    locked(status)?;
+    namespaces(&launch.expect)?;
+    mounts(&launch.expect)?;
+    devices()?;
+    match launch.task {
+        Task::Run { .. } => read_only_root(),
+        Task::InstallRuntimes { .. } | Task::InstallTool { .. } => Ok(()),
+    }
 }
 
 fn locked(status: &str) -> Result<(), Refusal> {
@@ -81,6 +89,44 @@ fn mounts(expect: &Expect) -> Result<(), Refusal> {
     }
     let secrets = fs::read_dir("/run/secrets").is_ok_and(|mut entries| entries.next().is_some());
     demand(!secrets, "the engine mounts secrets at /run/secrets in the sandbox, which nobody granted")
+}
+
+fn namespaces(expect: &Expect) -> Result<(), Refusal> {
+    for outside in &expect.namespaces {
+        let name = outside.to_str().and_then(|text| text.split(':').next()).unwrap_or_default();
+        let inside = fs::read_link(format!("/proc/self/ns/{name}")).map_err(|error| unreadable(&error))?;
+        demand(inside.as_os_str() != outside, &format!("the sandbox shares your {name} namespace"))?;
+    }
+    Ok(())
+}
+
+/// The devices that every engine makes, as in the OCI runtime specification's default devices.
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"];
+
+fn devices() -> Result<(), Refusal> {
+    for entry in fs::read_dir("/dev").map_err(|error| unreadable(&error))?.flatten() {
+        let kind = entry.file_type().map_err(|error| unreadable(&error))?;
+        let known = entry.file_name().to_str().is_some_and(|name| DEVICES.contains(&name));
+        let device = kind.is_char_device() || kind.is_block_device();
+        // In a directory of /dev there may be more; the engines' own are these.
+        let directory = kind.is_dir() && !["pts", "shm", "mqueue"].iter().any(|name| entry.file_name() == *name);
+        demand(
+            (!device || known) && !directory,
+            &format!("the engine gives the sandbox the device {}, which nobody granted", term::path(&entry.path())),
+        )?;
+    }
+    Ok(())
+}
+
+/// The mount options of `/`, sixth field of its line in `/proc/self/mountinfo`.
+fn read_only_root() -> Result<(), Refusal> {
+    let table = fs::read("/proc/self/mountinfo").map_err(|error| unreadable(&error))?;
+    let mut fields = table.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b' '));
+    let options = fields.find_map(|mut line| (line.nth(4)? == b"/").then(|| line.next()).flatten()).unwrap_or_default();
+    demand(
+        options.split(|byte| *byte == b',').any(|option| option == b"ro"),
+        "the sandbox's root file system is writable",
+    )
 }
 
 /// Whether each grant is what was judged. A link that another tool put in its place in the meantime

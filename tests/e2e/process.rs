@@ -1,13 +1,14 @@
 //! Exit codes and signals: as the bare tool's.
 
+use std::io::Write;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{Background, World, each_engine};
+use crate::support::{Background, World, each_engine, until};
 
-each_engine!(exit_codes, death_by_signal, delivered_signals);
+each_engine!(exit_codes, death_by_signal, delivered_signals, the_hangup_signal);
 
 fn exit_codes(world: &World) {
     world.python("exit-codes", &json!({}));
@@ -47,11 +48,10 @@ fn delivered_signals(world: &World) {
         tool.send(signal);
         let once = format!("[({}, 1)]", signal as i32);
         let count = |tool: &mut Background| {
-            use std::io::Write;
             tool.0.stdin.as_mut().unwrap().write_all(b"?\n").unwrap();
             tool.line()
         };
-        let counted = crate::support::until(&format!("{signal} at the tool"), Duration::from_secs(10), || {
+        let counted = until(&format!("{signal} at the tool"), Duration::from_secs(10), || {
             Some(count(&mut tool)).filter(|counted| counted != "[]")
         });
         assert_eq!(counted, once, "{signal}");
@@ -60,4 +60,30 @@ fn delivered_signals(world: &World) {
         drop(tool.0.stdin.take());
         assert_eq!(tool.ends(Duration::from_secs(10)), 7, "{signal}");
     }
+}
+
+/// The tool is told once and may end in its own way; a caller that ignores the signal is not hung up on.
+fn the_hangup_signal(world: &World) {
+    world.python("hangup", &json!({}));
+    let code = "
+import signal, sys, time
+signal.signal(signal.SIGHUP, lambda *_: (print('hung up', flush=True), time.sleep(0.2), sys.exit(6)))
+print('ready', flush=True)
+sys.stdin.readline()
+print('not hung up')
+";
+    let mut tool = Background::start(world.command(&world.coco).args(["run", "hangup", "-c", code]));
+    assert_eq!(tool.line(), "ready");
+    tool.send(Signal::SIGHUP);
+    assert_eq!(tool.line(), "hung up");
+    assert_eq!(tool.line(), "");
+    assert_eq!(tool.ends(Duration::from_secs(10)), 6);
+    let mut shell = world.command("/bin/sh");
+    shell.args(["-c", r#"trap '' HUP; exec "$@""#, "sh"]).arg(&world.coco).args(["run", "hangup", "-c", code]);
+    let mut tool = Background::start(&mut shell);
+    assert_eq!(tool.line(), "ready");
+    tool.send(Signal::SIGHUP);
+    tool.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(tool.line(), "not hung up");
+    assert_eq!(tool.ends(Duration::from_secs(10)), 0);
 }

@@ -68,6 +68,7 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         cwd,
         project,
         sources,
+        namespaces: ["ipc", "mnt", "net", "pid", "uts"].map(|name| format!("{name}:[1]")).to_vec(),
         off_limits: off_limits(world),
         mount_points: vec![PathBuf::from("/"), PathBuf::from("/proc"), PathBuf::from("/work")],
         open_files: (1024, 20_000),

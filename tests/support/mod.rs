@@ -449,7 +449,6 @@ impl World {
 }
 
 /// How a command ended.
-#[derive(Debug)]
 pub struct Run {
     /// Its status.
     pub status: ExitStatus,
@@ -457,6 +456,12 @@ pub struct Run {
     pub stdout: Vec<u8>,
     /// Its standard error.
     pub stderr: Vec<u8>,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "exit code {}\nstdout: {}\nstderr: {}", self.code(), self.text(), self.errors())
+    }
 }
 
 impl Run {
@@ -468,7 +473,7 @@ impl Run {
     /// Insists on an exit code.
     #[track_caller]
     pub fn exits(&self, code: i32) -> &Self {
-        assert_eq!(self.code(), code, "stdout: {}\nstderr: {}", printable(&self.stdout), printable(&self.stderr));
+        assert_eq!(self.code(), code, "{self:?}");
         self
     }
 
