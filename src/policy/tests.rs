@@ -377,3 +377,12 @@ fn runtimes_and_companions_are_told_apart() {
     assert_eq!(text(&policy.installation.runtimes), ["node@22", "python"]);
     assert_eq!(text(&policy.installation.companions), ["npm:y", "uv"]);
 }
+
+/// A tool that may write the directory of coco's own program could put another in its place.
+#[test]
+fn the_program_itself_is_never_writable() {
+    let at_program = |source: &mut Source| source.canonical = world(1000).program.parent().unwrap().to_owned();
+    let writable = mounting(r#"{"src": "/x", "dst": "/x", "opts": "rw"}"#, at_program);
+    assert!(refused(writable).contains("coco itself"));
+    assert!(mounting(r#"{"src": "/x", "dst": "/x", "opts": "ro"}"#, at_program).is_ok());
+}

@@ -8,7 +8,12 @@ use serde_json::json;
 
 use crate::support::{Engine, Run, World, each_engine, run};
 
-each_engine!(an_engine_that_opens_the_sandbox, s11_an_engine_in_the_project, s10_an_engine_that_is_coco);
+each_engine!(
+    a_source_that_is_replaced_in_the_meantime,
+    an_engine_that_opens_the_sandbox,
+    s11_an_engine_in_the_project,
+    s10_an_engine_that_is_coco
+);
 
 /// A program of the engine's name that changes the arguments of `run` and hands them to the real one.
 fn wrapper(world: &World, drop: &str, add: &str) -> PathBuf {
@@ -124,4 +129,34 @@ fn s10_an_engine_that_is_coco(world: &World) {
     let refused =
         run(coco.env("PATH", path).args(["run", "recursion", "-c", "print('ran')"]).current_dir(world.project("x")));
     assert_eq!(refused.exits(125).text(), "");
+}
+
+/// Another running tool with the project writable may put a link in the place of a directory after coco has judged it.
+/// The wrapper does that at the worst moment, right before the real engine mounts.
+fn a_source_that_is_replaced_in_the_meantime(world: &World) {
+    let project = world.project("replaced");
+    let (inner, secret) = (project.join("inner"), world.project("replaced-secret"));
+    world.write(secret.join("key"), "secret");
+    world.make_directory(&inner).unwrap();
+    world.write(inner.join("key"), "granted");
+    world.python("replaced", &json!({"mounts": [{"src": ".", "dst": "/workspace"}]}));
+    let read = "print(open('/workspace/key').read())";
+    assert_eq!(world.coco_in(&inner, ["run", "replaced", "-c", read]).succeeds().text(), "granted");
+    let engine = world.project("replacing");
+    let script = format!(
+        "#!/bin/bash\nif [ \"$1\" = run ]; then mv '{inner}' '{inner}.moved'; ln -s '{secret}' '{inner}'; fi\nexec /usr/bin/{program} \"$@\"\n",
+        inner = inner.display(),
+        secret = secret.display(),
+        program = world.engine.program(),
+    );
+    let path = engine.join(world.engine.program());
+    world.write(&path, script);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let search = format!("{}:{}", engine.display(), world.variable("PATH"));
+    let replaced =
+        run(world.command(&world.coco).env("PATH", search).args(["run", "replaced", "-c", read]).current_dir(&inner));
+    replaced.exits(125).complains("replaced");
+    assert_eq!(replaced.text(), "");
+    // The control: the engine did mount the other one, and without the check it would have been read.
+    assert!(inner.is_symlink());
 }

@@ -95,12 +95,17 @@ sys.exit(9)
     assert_eq!(pty.ends(), 130);
 }
 
-/// Counts up for ever, and tells when it was continued.
+/// Waits for a line, and tells when and how often it was continued.
 const TICKER: &str = "
-import signal, sys, time
-signal.signal(signal.SIGCONT, lambda *_: print('continued', flush=True))
+import os, signal, sys
+continued = 0
+def again(*_):
+    global continued
+    continued += 1
+    os.write(1, b'continued\\n')
+signal.signal(signal.SIGCONT, again)
 print('ready', flush=True)
-print('got', sys.stdin.readline().strip(), flush=True)
+print('got', sys.stdin.readline().strip(), continued, flush=True)
 sys.exit(5)
 ";
 
@@ -127,7 +132,7 @@ fn stop_and_continue_under_a_shell(world: &World) {
     pty.type_in("fg\n");
     pty.wait_for("continued");
     pty.type_in("typed\r");
-    pty.wait_for("got typed");
+    pty.wait_for("got typed 1");
     pty.wait_for("prompt> ");
     pty.type_in("echo left with $?\n");
     pty.wait_for("left with 5");
@@ -148,7 +153,7 @@ fn stop_and_continue_without_a_terminal(world: &World) {
     coco.send(Signal::SIGCONT);
     assert_eq!(coco.line(), "continued");
     coco.0.stdin.take().unwrap().write_all(b"typed\n").unwrap();
-    assert_eq!(coco.line(), "got typed");
+    assert_eq!(coco.line(), "got typed 1");
     assert_eq!(coco.ends(Duration::from_secs(10)), 5);
 }
 

@@ -10,6 +10,8 @@ mod configs;
 #[cfg(test)]
 mod engine_arguments;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod environment;
 #[cfg(test)]
 mod images;
