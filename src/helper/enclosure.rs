@@ -105,7 +105,8 @@ const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty", "
 
 fn devices() -> Result<(), Refusal> {
     for entry in fs::read_dir("/dev").map_err(|error| unreadable(&error))?.flatten() {
-        let kind = entry.file_type().map_err(|error| unreadable(&error))?;
+        // Not the entry's own type: a device may be mounted over a plain file.
+        let kind = entry.path().symlink_metadata().map_err(|error| unreadable(&error))?.file_type();
         let known = entry.file_name().to_str().is_some_and(|name| DEVICES.contains(&name));
         let device = kind.is_char_device() || kind.is_block_device();
         // In a directory of /dev there may be more; the engines' own are these.

@@ -47,9 +47,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
         return foreground(rest);
     }
     if std::process::id() != 1 {
-        term::note("error", "coco-init runs inside a sandbox, as its first process");
-        term::note("hint", "coco help");
-        return EXIT_FAILURE;
+        return not_the_first(UnixStream::connect(SOCKET_GUEST).ok());
     }
     let mut coco = match UnixStream::connect(SOCKET_GUEST) {
         Ok(coco) => coco,
@@ -71,6 +69,21 @@ pub fn main(arguments: &[OsString]) -> u8 {
             EXIT_FAILURE
         }
     }
+}
+
+/// Not PID 1: started by hand, or in a sandbox whose processes are not its own.
+fn not_the_first(coco: Option<UnixStream>) -> u8 {
+    let message = "coco-init runs inside a sandbox, as its first process".to_owned();
+    let Some(mut coco) = coco else {
+        term::note("error", &message);
+        term::note("hint", "coco help");
+        return EXIT_FAILURE;
+    };
+    let hint = "look for pidns or init in the engine's own configuration (containers.conf, daemon.json)".to_owned();
+    // The orders are read before the connection closes, or coco's sending could fail before it reads.
+    let _ = control::receive_launch(&mut coco);
+    let _ = control::send(&mut coco, &Message::Refused { message, hint }.encode());
+    EXIT_FAILURE
 }
 
 fn obey(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
