@@ -32,6 +32,7 @@ mod terminal;
 
 pub use programs::{ask, build, fetch, guard};
 use run_directory::RunDirectory;
+pub use run_directory::private_runtime;
 
 /// Set for the engine: whoever finds it set was started by an engine that coco started.
 pub const RECURSION_GUARD: &str = "COCO_RECURSION_GUARD";
@@ -180,14 +181,6 @@ impl<'a> Session<'a> {
             Streams::Pipes => None,
         };
         let ignored = ignored_signals();
-        if ignored.contains(&Signal::SIGCHLD) {
-            // The kernel would neither tell of the engine's end nor keep its exit code.
-            return Err(Error::Environment {
-                name: "SIGCHLD",
-                message: "it is ignored, and so coco can't wait for the engine".to_owned(),
-                hint: "start coco through env --default-signal=CHLD".to_owned(),
-            });
-        }
         let engine = command.spawn().map_err(|error| Error::Engine {
             message: format!("can't start {}: {error}", term::path(&plan.program)),
             hint: "check that it runs by hand, or set COCO_RUNTIME to another engine".to_owned(),
@@ -271,6 +264,7 @@ impl<'a> Session<'a> {
             if let Ok((mut stream, _)) = listener.accept() {
                 let ready = stream
                     .set_read_timeout(Some(MESSAGE_TIME))
+                    .and_then(|()| stream.set_write_timeout(Some(MESSAGE_TIME)))
                     .and_then(|()| control::send(&mut stream, &self.plan.launch.encode()));
                 if ready.is_ok() {
                     self.helper = Some(stream);
@@ -356,6 +350,19 @@ const HANDLED: &[Signal] = &[
     Signal::SIGTSTP,
     Signal::SIGCHLD,
 ];
+
+/// Refuses to go on with SIGCHLD ignored: the kernel would neither tell of a child's end nor keep
+/// its exit code.
+pub fn can_wait() -> Result<(), Error> {
+    if !ignored_signals().contains(&Signal::SIGCHLD) {
+        return Ok(());
+    }
+    Err(Error::Environment {
+        name: "SIGCHLD",
+        message: "it is ignored, and so coco can't wait for the engine".to_owned(),
+        hint: "start coco through env --default-signal=CHLD".to_owned(),
+    })
+}
 
 /// Signals that the caller had ignored (`nohup` does that with SIGHUP) stay ignored: proc(5),
 /// `SigIgn` in `/proc/self/status`.

@@ -14,7 +14,7 @@ use crate::term;
 /// The effective policy, a line for each grant.
 pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>, file: &Path) -> String {
     let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut row = |what: &str, text: String| rows.push(vec![format!("  {what}"), text]);
+    let mut row = |what: &str, text: String| rows.push(vec![format!("  {what}"), term::printable(&text)]);
     row("runs", policy.program.to_string());
     row(
         "from",
@@ -182,5 +182,5 @@ pub fn grants(file: &CocoFile) -> String {
     if !file.ports.is_empty() {
         parts.push(format!("listens on {}", file.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")));
     }
-    format!("  grants: {}\n", parts.join("; "))
+    format!("  grants: {}\n", term::printable(&parts.join("; ")))
 }

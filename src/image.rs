@@ -8,11 +8,10 @@ use serde_json::json;
 use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
 use crate::exec;
-use crate::facts::World;
-use crate::install::{lock_exclusive, make_private, read_limited, write_atomically, write_record_json};
+use crate::facts::{World, ca_certificates};
+use crate::install::{lock_exclusive, make_new_private, read_limited, write_atomically, write_record_json};
 use crate::json;
 use crate::names::{Backend, ToolSpec};
-use crate::policy::ca_bundle;
 use crate::{store, term};
 
 /// What images are built on, unless `COCO_BASE_IMAGE` says otherwise.
@@ -114,10 +113,17 @@ pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<String, Err
 
 /// Forgets a stage whose image the engine no longer has; gives whether that was so.
 pub fn forget_if_gone(world: &World, engine: &Engine, stage: Stage, image: &str) -> bool {
-    let gone = exec::ask(engine, &["image", "inspect", "--format={{.Id}}", image]).is_none();
+    // An image of the user's own is not coco's to build.
+    let ours = of_the_user(world).is_ok_and(|own| own.is_none());
+    let gone = ours && exec::ask(engine, &["image", "inspect", "--format={{.Id}}", image]).is_none();
     // A record that can't be removed is met again by the next start, which says so.
-    gone && of_the_user(world).is_ok_and(|own| own.is_none())
-        && std::fs::remove_file(record_path(world, engine, stage)).is_ok()
+    gone && std::fs::remove_file(record_path(world, engine, stage)).is_ok()
+}
+
+/// The same for whichever image the record names.
+pub fn forget_if_lost(world: &World, engine: &Engine, stage: Stage) -> bool {
+    let known = known(world, engine, stage).ok().flatten();
+    known.is_some_and(|image| forget_if_gone(world, engine, stage, &image))
 }
 
 /// The stages that were built.
@@ -133,10 +139,10 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     let containerfile = store::containerfile()?;
     let context = world.directories.runtime.join(format!("build-{}", world.pid));
     let _removed = Context(context.clone());
-    make_private(&context)?;
+    exec::private_runtime(&world.directories.runtime)?;
+    make_new_private(&context)?;
     write_atomically(&context.join("Containerfile"), containerfile.bytes())?;
-    let bundle = ca_bundle(world)?.map(|path| std::fs::read(&path).map_err(Error::io("read", path))).transpose()?;
-    write_atomically(&context.join("ca.crt"), &bundle.unwrap_or_default())?;
+    write_atomically(&context.join("ca.crt"), &ca_certificates(world)?.unwrap_or_default())?;
     let id_file = context.join("id");
     let arguments = arguments(engine, stage, cache, &base, &context, &id_file);
     term::say(&format!("building the image for {} (once; it takes a minute or more)", stage.name()));
@@ -273,7 +279,8 @@ fn reference(world: &World, name: &'static str) -> Result<Option<String>, Error>
     let Some(text) = world.text(name)? else { return Ok(None) };
     let good = text.len() <= 512
         && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte));
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte))
+        && !has_transport(text);
     if good {
         return Ok(Some(text.to_owned()));
     }
@@ -282,4 +289,37 @@ fn reference(world: &World, name: &'static str) -> Result<Option<String>, Error>
         message: format!("{text:?} is no image reference"),
         hint: "write for example localhost/my-image:latest".to_owned(),
     })
+}
+
+/// Whether an image reference starts with one of podman's transports (containers-transports(5)):
+/// `dir:/x` would be read from that directory, even where nothing may be pulled.
+fn has_transport(text: &str) -> bool {
+    const TRANSPORTS: &[&str] = &[
+        "containers-storage",
+        "dir",
+        "docker",
+        "docker-archive",
+        "docker-daemon",
+        "oci",
+        "oci-archive",
+        "ostree",
+        "sif",
+        "tarball",
+    ];
+    text.contains(":/") || text.split_once(':').is_some_and(|(name, _)| TRANSPORTS.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transports_are_no_image_references() {
+        for bad in ["dir:/etc", "oci:x", "docker://x/y", "containers-storage:x"] {
+            assert!(has_transport(bad), "{bad}");
+        }
+        for good in ["localhost/x:latest", "host:5000/x:1", "x@sha256:00", "dir/x:1"] {
+            assert!(!has_transport(good), "{good}");
+        }
+    }
 }

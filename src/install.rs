@@ -43,7 +43,7 @@ pub struct Record {
 }
 
 /// The largest record, in bytes.
-const MAX_RECORD: usize = 64 << 10;
+const MAX_RECORD: usize = 512 << 10;
 
 /// SHA-256, hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
@@ -211,6 +211,17 @@ pub fn make_private(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create the directory", path))
 }
 
+/// Makes a directory that must be new, mode 0700, after removing a leftover of that name.
+pub fn make_new_private(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove the leftover", path)(error));
+        }
+        _ => {}
+    }
+    fs::DirBuilder::new().mode(0o700).create(path).map_err(Error::io("create the directory", path))
+}
+
 /// Writes a file in one step: beside it, synced, then renamed over it.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -218,17 +229,19 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = directory.join(name);
+    // A leftover of this name, or a link that somebody put there, is not written through.
+    let _ = fs::remove_file(&beside);
     let written = File::options()
-        .create(true)
+        .create_new(true)
         .write(true)
-        .truncate(true)
+        .custom_flags(nix::libc::O_NOFOLLOW)
         .mode(0o600)
         .open(&beside)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, path))
         .and_then(|()| File::open(directory)?.sync_all());
     written.map_err(|source| {
-        // The first error is the one to tell; a leftover with this name is overwritten next time.
+        // The first error is the one to tell; a leftover of this name is removed next time.
         let _ = fs::remove_file(&beside);
         Error::Io { action: "write", path: path.to_owned(), source }
     })
@@ -296,6 +309,17 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         fs::write(&path, "{").unwrap();
         assert_eq!(read_record(&path), None);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_new_file_is_not_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, precious) = (directory.path().join("a"), directory.path().join("precious"));
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, directory.path().join(format!("a.{}.new", std::process::id()))).unwrap();
+        write_atomically(&path, b"new").unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
     }
 
     #[test]

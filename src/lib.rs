@@ -78,7 +78,10 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString]) -> Resul
     let stage = image::Stage::of(&policy.installation.tool);
     // Twice at most: an image that the engine has lost is built again, once.
     for _ in 0..2 {
-        let (image, record) = prepare::ready(world, &facts, &policy, &engine, &tool.digest)?;
+        let (image, record) = match prepare::ready(world, &facts, &policy, &engine, &tool.digest) {
+            Err(Error::Engine { .. }) if image::forget_if_lost(world, &engine, stage) => continue,
+            ready => ready?,
+        };
         let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
         if world.is_on("COCO_DEBUG") {
             term::relay(&explain::plan("run phase", &plan));
@@ -101,6 +104,7 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString]) -> Resul
 
 /// The world, unless an engine that coco started has started coco.
 fn guarded_world(name: &str) -> Result<World, Error> {
+    exec::can_wait()?;
     let world = World::read()?;
     match world.variable(exec::RECURSION_GUARD) {
         None => Ok(world),

@@ -53,12 +53,12 @@ const HOSTS: &str = "127.0.0.1 localhost coco\n::1 localhost ip6-localhost\n";
 /// Something in the run's own directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunFile {
-    /// A file with this text.
-    Text {
+    /// A file with this content.
+    Bytes {
         /// Its name there.
         name: String,
         /// What it holds.
-        text: &'static str,
+        bytes: Vec<u8>,
     },
     /// A link to a path that the engine's syntax can't carry.
     Alias {
@@ -140,6 +140,12 @@ pub fn run(
     builder.option("--interactive");
     if streams == Streams::Terminal {
         builder.option("--tty");
+        // The client would hold back Ctrl-P for its own detach sequence. podman knows "none"; docker
+        // takes an empty one for its default, so it gets one that nobody types.
+        builder.option(match engine.kind {
+            EngineKind::Podman => "--detach-keys=",
+            EngineKind::Docker => "--detach-keys=ctrl-@,ctrl-^,ctrl-@,ctrl-_,ctrl-@",
+        });
     }
     builder.option("--read-only");
     if engine.kind == EngineKind::Podman {
@@ -313,7 +319,7 @@ fn install_launch(
 ) -> Launch {
     let mut environment: Vec<(OsString, OsString)> =
         runtimes.environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
-    if policy.ca_bundle.is_some() {
+    if policy.ca_certificates.is_some() {
         environment.extend(CA_VARIABLES.iter().map(|name| (OsString::from(name), OsString::from(CA_GUEST))));
     }
     Launch {
@@ -416,12 +422,17 @@ impl<'a> Builder<'a> {
         self.bind(&Bind::new(&program, HELPER_GUEST, Access::ReadOnly));
         let socket = self.run_directory.join("control.sock");
         self.bind(&Bind::new(&socket, SOCKET_GUEST, Access::ReadOnly));
-        self.run_files.push(RunFile::Text { name: "hosts".to_owned(), text: HOSTS });
-        let hosts = self.run_directory.join("hosts");
-        self.bind(&Bind::new(&hosts, "/etc/hosts", Access::ReadOnly));
-        if let Some(bundle) = &policy.ca_bundle {
-            self.bind(&Bind::new(bundle, CA_GUEST, Access::ReadOnly));
+        self.file("hosts", HOSTS.as_bytes(), "/etc/hosts");
+        if let Some(certificates) = &policy.ca_certificates {
+            self.file("ca.crt", certificates, CA_GUEST);
         }
+    }
+
+    /// A file of the run's own directory, read-only inside.
+    fn file(&mut self, name: &str, bytes: &[u8], dst: &str) {
+        self.run_files.push(RunFile::Bytes { name: name.to_owned(), bytes: bytes.to_vec() });
+        let path = self.run_directory.join(name);
+        self.bind(&Bind::new(&path, dst, Access::ReadOnly));
     }
 
     fn network(&mut self, network: &RunNetwork) {

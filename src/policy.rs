@@ -12,7 +12,6 @@ use crate::config::{Access, CocoFile, Isolation, Network, Protect, Relabel, X11}
 use crate::error::Error;
 use crate::facts::{Display, Facts, Identity, World};
 use crate::names::{AptName, EnvName, GuestPath, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec};
-use crate::term;
 
 mod mounts;
 
@@ -52,8 +51,8 @@ pub struct Policy {
     pub engine_arguments: Vec<String>,
     /// Whether the helper must find the sandbox closed.
     pub posture: Posture,
-    /// The CA bundle that it is to trust.
-    pub ca_bundle: Option<PathBuf>,
+    /// The CA certificates that it is to trust, PEM.
+    pub ca_certificates: Option<Vec<u8>>,
     /// What the user must be told at every run.
     pub warnings: Vec<String>,
 }
@@ -151,7 +150,12 @@ pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, di
     let consent = if facts.consent.as_deref() == Some(digest) { Consent::Given } else { Consent::Missing };
     let network = network(tool, file, world, consent, &mut warnings)?;
     let mut ports = file.ports.clone();
-    ports.extend(extra_ports(world)?);
+    for port in extra_ports(world)? {
+        if !port.address.is_loopback() {
+            warnings.push(format!("COCO_EXTRA_PORTS publishes {port} beyond this machine"));
+        }
+        ports.push(port);
+    }
     enforceable(tool, file, &network, &ports)?;
     let mounts = mounts::grants(file, world, facts)?;
     let (engine_arguments, posture) = engine_arguments(tool, file, consent)?;
@@ -170,13 +174,13 @@ pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, di
             isolation: file.isolation,
         },
         workdir: mounts::workdir(file, facts, &mounts)?,
-        environment: environment(file, world, display.as_ref()),
+        environment: environment(file, world, facts, display.as_ref()),
         limits: Limits {
             memory: file.limits.memory,
             pids: file.limits.pids.unwrap_or(DEFAULT_PIDS),
             milli_cpus: file.limits.milli_cpus,
         },
-        ca_bundle: ca_bundle(world)?,
+        ca_certificates: facts.ca_certificates.clone(),
         tool: tool.clone(),
         data: file.data,
         mounts,
@@ -314,7 +318,7 @@ pub const CA_VARIABLES: &[&str] = &[
 /// Where the CA bundle is mounted inside.
 pub const CA_GUEST: &str = "/run/coco/ca.crt";
 
-fn environment(file: &CocoFile, world: &World, display: Option<&Display>) -> Vec<(EnvName, OsString)> {
+fn environment(file: &CocoFile, world: &World, facts: &Facts, display: Option<&Display>) -> Vec<(EnvName, OsString)> {
     let mut variables: Vec<(EnvName, OsString)> = Vec::new();
     let mut set = |name: &str, value: &OsStr| {
         if let Ok(name) = EnvName::new(name) {
@@ -328,7 +332,7 @@ fn environment(file: &CocoFile, world: &World, display: Option<&Display>) -> Vec
             set(name, value);
         }
     }
-    if world.variable("COCO_CA_BUNDLE").is_some() {
+    if facts.ca_certificates.is_some() {
         for name in CA_VARIABLES {
             set(name, OsStr::new(CA_GUEST));
         }
@@ -348,19 +352,6 @@ fn environment(file: &CocoFile, world: &World, display: Option<&Display>) -> Vec
         set(name.as_str(), OsStr::from_bytes(value.as_bytes()));
     }
     variables
-}
-
-/// The CA bundle in `COCO_CA_BUNDLE`.
-pub fn ca_bundle(world: &World) -> Result<Option<PathBuf>, Error> {
-    let Some(path) = world.variable("COCO_CA_BUNDLE").map(PathBuf::from) else { return Ok(None) };
-    if path.is_absolute() {
-        return Ok(Some(path));
-    }
-    Err(Error::Environment {
-        name: "COCO_CA_BUNDLE",
-        message: format!("{} is not an absolute path", term::path(&path)),
-        hint: "set it to the absolute path of a PEM file".to_owned(),
-    })
 }
 
 // --- engine arguments ---

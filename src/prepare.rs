@@ -2,6 +2,8 @@
 //! own, facts to policy to plan to exec, and is passed by when its record says that it is done.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,15 +14,14 @@ use crate::exec;
 use crate::facts::{Facts, World};
 use crate::image::{self, Stage};
 use crate::install::{
-    self, Record, accept, lock_exclusive, lock_unused, make_private, read_limited, read_record, record_path,
-    write_record,
+    self, Record, accept, lock_exclusive, lock_unused, make_private, read_record, record_path, write_record,
 };
 use crate::plan::{self, tool_directory};
 use crate::policy::Policy;
 use crate::term;
 
 /// How much of an installer's words are shown when it fails, in bytes.
-const SHOWN_LOG: usize = 8 << 10;
+const SHOWN_LOG: u64 = 8 << 10;
 
 /// The image's id and the tool's record, made when they are missing or out of date.
 pub fn ready(
@@ -112,7 +113,7 @@ fn install(
         Err(error) => {
             show_log(&log);
             // What is left of it is never trusted; prune removes what can't be removed now.
-            let _ = fs::remove_dir_all(own.join(&data));
+            let _ = remove_tree(&own.join(&data));
             return Err(error);
         }
     };
@@ -168,9 +169,14 @@ fn phases(
 }
 
 fn show_log(log: &Path) {
-    let bytes = read_limited(log, 4 << 20).ok().flatten().unwrap_or_default();
-    let start = bytes.len().saturating_sub(SHOWN_LOG);
-    let tail = bytes.get(start..).unwrap_or_default();
+    let mut tail = Vec::new();
+    if let Ok(mut file) = fs::File::open(log) {
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        // What can't be read of it is not shown; the error itself is told anyway.
+        let _ = file
+            .seek(SeekFrom::Start(length.saturating_sub(SHOWN_LOG)))
+            .and_then(|_| file.take(SHOWN_LOG).read_to_end(&mut tail));
+    }
     if !tail.is_empty() {
         let text: String = tail.utf8_chunks().map(|chunk| chunk.valid()).collect();
         term::relay(&text.replace('\r', ""));
@@ -185,12 +191,35 @@ pub fn remove_replaced(own: &Path, record: &Record) -> u64 {
         let is_old =
             name.to_str().is_some_and(|name| name.starts_with("data-") && record.data.as_deref() != Some(name));
         if is_old && let Ok(_lock) = lock_unused(&entry.path()) {
-            freed += size(&entry.path());
+            let before = size(&entry.path());
             // What can't be removed now is met again by the next prune.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = remove_tree(&entry.path());
+            freed += before.saturating_sub(size(&entry.path()));
         }
     }
     freed
+}
+
+/// Removes a directory with all in it. Package managers make directories without write permission
+/// (Go's module cache), which are given it first when the plain way fails.
+pub fn remove_tree(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            make_writable(path);
+            fs::remove_dir_all(path)
+        }
+        outcome => outcome,
+    }
+}
+
+fn make_writable(path: &Path) {
+    // A link is neither followed nor a directory. What can't be changed fails at the removal.
+    if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+        for entry in fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
+            make_writable(&entry.path());
+        }
+    }
 }
 
 /// The bytes that a directory takes, by allocated blocks; links are not followed.

@@ -1,48 +1,56 @@
 //! The private directory of one run: the control socket, and links for odd paths.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::install::make_private;
+use crate::install::{Lock, lock_shared, lock_unused, make_private, read_limited};
 use crate::plan::{Plan, RunFile};
 use crate::{term, xauthority};
+
+/// The largest Xauthority that is read, in bytes; a usual one has a few hundred.
+const MAX_XAUTHORITY: usize = 1 << 20;
+/// How old another run's directory must be before it counts as left behind, in seconds.
+const LEFT_BEHIND: u64 = 60;
 
 /// A run's own directory; removed when dropped.
 pub struct RunDirectory<'a> {
     plan: &'a Plan,
+    _lock: Lock,
 }
 
 impl<'a> RunDirectory<'a> {
     /// Makes it, and what the plan puts into it.
     pub fn make(plan: &'a Plan) -> Result<Self, Error> {
         let path = &plan.run_directory;
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        make_private(parent)?;
-        own_and_private(parent)?;
-        // A process of the same number may have been killed; what it left is not reused.
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove the leftover", path)(error));
-            }
-            _ => {}
+        private_runtime(path.parent().unwrap_or(Path::new("/")))?;
+        sweep(path.parent().unwrap_or(Path::new("/")));
+        if path.symlink_metadata().is_ok() {
+            // A process of the same number was killed; one in another PID namespace may still live.
+            let Ok(_lock) = lock_unused(path) else {
+                return Err(Error::Environment {
+                    name: "XDG_RUNTIME_DIR",
+                    message: format!("{} is in use by a process of the same number", term::path(path)),
+                    hint: "give each container or PID namespace an XDG_RUNTIME_DIR of its own".to_owned(),
+                });
+            };
+            fs::remove_dir_all(path).map_err(Error::io("remove the leftover", path))?;
         }
         make_private(path)?;
-        let made = RunDirectory { plan };
+        let made = RunDirectory { plan, _lock: lock_shared(path)? };
         for file in &plan.run_files {
             match file {
                 RunFile::Alias { name, target } => {
                     std::os::unix::fs::symlink(target, path.join(name))
                         .map_err(Error::io("create", path.join(name)))?;
                 }
-                RunFile::Text { name, text } => {
+                RunFile::Bytes { name, bytes } => {
                     // Not synced: it lives as long as the run.
-                    fs::write(path.join(name), text).map_err(Error::io("write", path.join(name)))?;
+                    fs::write(path.join(name), bytes).map_err(Error::io("write", path.join(name)))?;
                 }
                 RunFile::Xauthority { name, from, display } => {
-                    let bytes = fs::read(from).map_err(Error::io("read", from))?;
-                    let private = xauthority::for_display(&bytes, display);
+                    let bytes = read_limited(from, MAX_XAUTHORITY).map_err(Error::io("read", from))?;
+                    let private = xauthority::for_display(&bytes.unwrap_or_default(), display);
                     crate::install::write_atomically(&path.join(name), &private)?;
                 }
             }
@@ -58,7 +66,27 @@ impl Drop for RunDirectory<'_> {
     }
 }
 
-/// In /tmp another user could have made the directory first.
+/// Makes the directory of all runs and builds, and refuses one that another user could change: in
+/// /tmp, somebody may have made it first.
+pub fn private_runtime(path: &Path) -> Result<(), Error> {
+    make_private(path)?;
+    own_and_private(path)
+}
+
+/// Removes what killed processes left behind: a living one holds a lock on its directory.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
+        let age =
+            entry.metadata().ok().and_then(|metadata| metadata.modified().ok()?.elapsed().ok()).unwrap_or_default();
+        if age.as_secs() > LEFT_BEHIND
+            && let Ok(_lock) = lock_unused(&entry.path())
+        {
+            // Another process may do the same just now.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn own_and_private(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::MetadataExt;
     for directory in

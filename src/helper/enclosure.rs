@@ -4,16 +4,15 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Refusal;
 use crate::control::{Enclosure, Expect, Interfaces, Launch, Task};
 use crate::facts::unescape_octal;
 use crate::term;
 
-/// Mounts that every engine makes, by their exact place or as a tree. `/run/secrets` is podman's
-/// place for a subscription's keys on some distributions; it is refused when something is in it.
-const ENGINE_TREES: &[&str] = &["/proc", "/sys", "/dev"];
+/// Places where every engine mounts something of its own. `/run/secrets` is podman's place for a
+/// subscription's keys on some distributions; it is refused when something is in it.
 const ENGINE_PLACES: &[&str] =
     &["/", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/run/.containerenv", "/run", "/run/secrets"];
 
@@ -77,18 +76,71 @@ fn field(status: &str, name: &str) -> Option<u64> {
 fn mounts(expect: &Expect) -> Result<(), Refusal> {
     let table = fs::read("/proc/self/mountinfo").map_err(|error| unreadable(&error))?;
     for line in table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let point = line.split(|byte| *byte == b' ').nth(4).map(unescape_octal).unwrap_or_default();
-        let engines = ENGINE_TREES.iter().any(|tree| point.starts_with(tree))
-            || ENGINE_PLACES.iter().any(|place| point == Path::new(place));
+        let mounted = Mounted::parse(line).ok_or_else(|| unreadable(&std::io::ErrorKind::InvalidData.into()))?;
+        let point = &mounted.point;
         let granted = expect.mounts.iter().any(|dst| point == Path::new(dst))
             || expect.trees.iter().any(|dst| point.starts_with(dst));
+        let engines = ENGINE_PLACES.iter().any(|place| point == Path::new(place)) || mounted.is_the_kernels();
         demand(
             engines || granted,
-            &format!("the engine mounts {} in the sandbox, which nobody granted", term::path(&point)),
+            &format!("the engine mounts {} in the sandbox, which nobody granted", term::path(point)),
         )?;
     }
     let secrets = fs::read_dir("/run/secrets").is_ok_and(|mut entries| entries.next().is_some());
     demand(!secrets, "the engine mounts secrets at /run/secrets in the sandbox, which nobody granted")
+}
+
+/// A line of `/proc/self/mountinfo`, proc(5): the part of the file system, the place, the type.
+struct Mounted {
+    root: PathBuf,
+    point: PathBuf,
+    kind: String,
+}
+
+impl Mounted {
+    fn parse(line: &[u8]) -> Option<Mounted> {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let dash = fields.iter().position(|field| *field == b"-")?;
+        Some(Mounted {
+            root: unescape_octal(fields.get(3)?),
+            point: unescape_octal(fields.get(4)?),
+            kind: std::str::from_utf8(fields.get(dash + 1)?).ok()?.to_owned(),
+        })
+    }
+
+    /// Whether this is one of the kernel's file systems at its own place, or an engine's mask over
+    /// a part of one. Anything else below /proc, /sys and /dev is somebody's files.
+    fn is_the_kernels(&self) -> bool {
+        let at = |tree: &str| self.point.starts_with(tree);
+        let kind = self.kind.as_str();
+        if at("/dev") {
+            let name = self.point.strip_prefix("/dev").ok().and_then(Path::to_str).unwrap_or_default();
+            return match kind {
+                "tmpfs" | "devtmpfs" if DEVICES.contains(&name) => true,
+                "tmpfs" => matches!(name, "" | "shm"),
+                "devpts" => matches!(name, "pts" | "console"),
+                "mqueue" => name == "mqueue",
+                _ => false,
+            };
+        }
+        if !(at("/proc") || at("/sys")) {
+            return false;
+        }
+        match kind {
+            "proc" | "binfmt_misc" => at("/proc"),
+            "sysfs" | "cgroup" | "cgroup2" | "securityfs" | "debugfs" | "tracefs" | "pstore" | "bpf" | "fusectl"
+            | "configfs" | "efivarfs" | "selinuxfs" => at("/sys"),
+            // Masks: an empty directory, or the null device over a file.
+            "tmpfs" | "devtmpfs" => {
+                self.root == Path::new("/null") || self.is_empty() || self.point == Path::new("/sys/fs/cgroup")
+            }
+            _ => false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        fs::read_dir(&self.point).is_ok_and(|mut entries| entries.next().is_none())
+    }
 }
 
 fn namespaces(expect: &Expect) -> Result<(), Refusal> {

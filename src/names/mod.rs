@@ -208,8 +208,22 @@ impl AptName {
 }
 
 /// Where the sandbox keeps what is coco's: mounts of a coco file stay out of these.
-const OWNED_GUEST_TREES: &[&str] =
-    &["/proc", "/sys", "/dev", "/coco", "/run", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/var/run"];
+const OWNED_GUEST_TREES: &[&str] = &[
+    "/proc",
+    "/sys",
+    "/dev",
+    "/coco",
+    "/root/.cache",
+    "/run",
+    "/etc",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/boot",
+    "/var/run",
+];
 
 /// Directories that the sandbox mounts or needs themselves; below them there is room.
 const SANDBOX_PLACES: &[&str] = &["/", "/tmp", "/var", "/var/tmp", "/home", "/root", "/root/.cache"];

@@ -85,7 +85,10 @@ fn text(plan: &Plan) -> String {
     text.push_str("\n# what is done around it\n");
     writeln!(text, "run directory {}\nstreams {:?}", plan.run_directory.display(), plan.streams).unwrap();
     for file in &plan.run_files {
-        writeln!(text, "run file {file:?}").unwrap();
+        match file {
+            RunFile::Bytes { name, bytes } => writeln!(text, "run file {name}: {}", bytes.escape_ascii()).unwrap(),
+            RunFile::Alias { .. } | RunFile::Xauthority { .. } => writeln!(text, "run file {file:?}").unwrap(),
+        }
     }
     for directory in &plan.directories {
         writeln!(text, "make {}", directory.display()).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Creation, Granted, WORKSPACE};
 use crate::config::{Access, CocoFile, Mount, MountSource, Workdir};
 use crate::error::Error;
-use crate::facts::{Facts, Source, SourceKind, World};
+use crate::facts::{Facts, OFF_LIMITS_AT_HOME, Source, SourceKind, World};
 use crate::names::GuestPath;
 use crate::term;
 
@@ -36,6 +36,19 @@ pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Grant
         };
         granted.extend(below(&new, facts));
         granted.push(new);
+    }
+    // What is mounted below a writable grant has its place in files that a tool may change: an
+    // earlier run could have left a link there that leads the mount to coco's own places.
+    for outer in granted.iter().filter(|outer| outer.access == Access::ReadWrite) {
+        let below =
+            |inner: &&Granted| inner.dst != outer.dst && Path::new(inner.dst.as_str()).starts_with(outer.dst.as_str());
+        if let Some(inner) = granted.iter().find(below) {
+            return Err(Error::Mount {
+                path: inner.src.clone(),
+                reason: format!("its place {} lies in {}, which the tool may change", inner.dst, outer.dst),
+                hint: "give it a \"dst\" beside the writable mount, or make that one \"ro\"".to_owned(),
+            });
+        }
     }
     // Parents before children, whatever the order in the file: an engine that mounts in the given
     // order would otherwise hide a child.
@@ -106,6 +119,10 @@ const FORBIDDEN_TREES: &[&str] = &[
     "/var/lib/containerd",
 ];
 
+/// Trees that nobody may write from a sandbox: what runs on the host comes from there.
+const FORBIDDEN_WRITABLE: &[&str] =
+    &["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/var/spool", "/var/lib", "/nix", "/snap"];
+
 /// Directories that may not be mounted themselves, only something inside.
 const FORBIDDEN_WHOLE: &[&str] =
     &["/", "/home", "/root", "/etc", "/var", "/usr", "/tmp", "/var/tmp", "/opt", "/srv", "/mnt", "/media", "/var/lib"];
@@ -125,8 +142,19 @@ fn forbidden(path: &Path, mount: &Mount, world: &World, facts: &Facts) -> Result
     if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) {
         return refuse("the whole of it is too much".to_owned());
     }
+    if path.parent() == Some(Path::new("/home")) {
+        return refuse("it is somebody's whole home directory".to_owned());
+    }
+    if let Some(secret) = secret_of_any_home(path) {
+        return refuse(format!("it is or is inside {}, which no tool may see", term::path(&secret)));
+    }
     if mount.access == Access::ReadWrite && world.program.starts_with(path) {
         return refuse("it holds coco itself, which the tool could replace".to_owned());
+    }
+    if mount.access == Access::ReadWrite
+        && let Some(tree) = FORBIDDEN_WRITABLE.iter().find(|tree| path.starts_with(tree))
+    {
+        return refuse(format!("nothing of {tree} may be written from inside"));
     }
     for secret in &facts.off_limits {
         if path.starts_with(secret) || secret.starts_with(path) {
@@ -134,6 +162,15 @@ fn forbidden(path: &Path, mount: &Mount, world: &World, facts: &Facts) -> Result
         }
     }
     Ok(())
+}
+
+/// A place of secrets in any home, the caller's or not: root may be called with another HOME.
+fn secret_of_any_home(path: &Path) -> Option<PathBuf> {
+    let home = match path.strip_prefix("/home") {
+        Ok(rest) => Path::new("/home").join(rest.components().next()?),
+        Err(_) => PathBuf::from("/root"),
+    };
+    OFF_LIMITS_AT_HOME.iter().map(|name| home.join(name)).find(|secret| path.starts_with(secret))
 }
 
 /// The working directory inside: where the current directory is mounted, unless the file says.

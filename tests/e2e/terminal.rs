@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::pty::{Ends, Pty};
-use crate::support::{Background, World, each_engine, marker, processes_with, until};
+use crate::support::{Background, Engine, World, each_engine, marker, processes_with, until};
 
 each_engine!(
     both_ends_make_a_terminal,
@@ -21,9 +21,19 @@ each_engine!(
 
 fn both_ends_make_a_terminal(world: &World) {
     world.python("tty", &json!({}));
-    let code = "import os, sys; print([os.isatty(n) for n in (0, 1, 2)], os.get_terminal_size(), os.environ['TERM']); \
-                print(input().upper())";
-    let mut pty = Pty::start(world, world.command(&world.coco).args(["run", "tty", "-c", code]), Ends::All);
+    // docker's client tells the size only once the tool runs.
+    let patience = u8::from(world.engine == Engine::Docker);
+    let code = format!(
+        "
+import os, time
+deadline = time.monotonic() + {patience}
+while os.get_terminal_size().lines == 0 and time.monotonic() < deadline:
+    time.sleep(0.01)
+print([os.isatty(n) for n in (0, 1, 2)], os.get_terminal_size(), os.environ['TERM'])
+print(input().upper())
+"
+    );
+    let mut pty = Pty::start(world, world.command(&world.coco).args(["run", "tty", "-c", &code]), Ends::All);
     pty.wait_for("[True, True, True] os.terminal_size(columns=80, lines=24) xterm");
     pty.type_in("typed\r");
     pty.wait_for("TYPED");

@@ -75,6 +75,10 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         processes: (30_000, 60_000),
         controllers: Controllers { memory: true, pids: true, cpu: true },
         selinux: SeLinux::Off,
+        ca_certificates: world
+            .variables
+            .contains_key(std::ffi::OsStr::new("COCO_CA_BUNDLE"))
+            .then(|| b"PEM\n".to_vec()),
         consent: None,
         display: Some(Display {
             socket: PathBuf::from("/tmp/.X11-unix/X7"),

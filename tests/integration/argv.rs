@@ -193,7 +193,9 @@ fn a_current_directory_that_is_too_much_is_refused() {
     for directory in ["home", "", "data/coco/tools", "data", "config", "state", "runtime/coco", "bin", "home/.ssh/x"] {
         world.directory = world.path(directory);
         fs::create_dir_all(&world.directory).unwrap();
-        world.coco(["run", "probe"]).fails(125, "is not mounted");
+        let ended = world.coco(["run", "probe"]).fails(125, "");
+        let said = ["is not mounted", "lies in the project"];
+        assert!(said.iter().any(|words| ended.stderr.contains(words)), "{ended:?}");
     }
     assert!(world.calls().is_empty());
 }
@@ -231,4 +233,27 @@ fn a_link_to_something_forbidden_is_seen_through() {
         world.coco(["run", "probe"]).fails(125, "is not mounted");
     }
     assert!(world.calls().is_empty());
+}
+
+/// F16 by way of the environment: a project's `.env` can name directories, and would bring coco files and consent.
+#[test]
+fn directories_in_the_project_are_refused() {
+    for name in ["XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
+        let mut world = World::with_probe();
+        let planted = world.path("project/.planted");
+        fs::create_dir_all(planted.join("coco/tools")).unwrap();
+        fs::write(planted.join("coco/tools/probe.json"), PROBE).unwrap();
+        world.set(name, &planted);
+        world.coco(["run", "probe"]).fails(125, "lies in the project");
+        fs::create_dir_all(world.path("project/.git")).unwrap();
+        fs::create_dir_all(world.path("project/below/.git")).unwrap();
+        world.directory = world.path("project/below");
+        world.coco(["run", "probe"]).fails(125, "lies in the project");
+        assert!(world.calls().is_empty());
+        // The control: elsewhere the same directory is the user's own choice.
+        world.directory = world.path("home");
+        fs::create_dir_all(world.path("home/elsewhere")).unwrap();
+        world.directory = world.path("home/elsewhere");
+        world.coco(["run", "probe"]).exits(126);
+    }
 }

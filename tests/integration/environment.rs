@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::world::{PROBE, World};
+use crate::world::{CERTIFICATE, PROBE, World};
 
 #[test]
 fn extra_ports_are_published() {
@@ -126,17 +126,26 @@ fn a_base_image_is_a_reference_and_never_an_option() {
 }
 
 #[test]
-fn a_ca_bundle_is_mounted_by_an_absolute_path() {
+fn only_the_certificates_of_a_ca_bundle_are_mounted() {
     let mut world = World::with_probe();
     world.set("COCO_CA_BUNDLE", "relative.pem");
     world.coco(["run", "probe"]).fails(125, "COCO_CA_BUNDLE: ");
     assert!(world.calls().is_empty());
     let bundle = world.path("home/ca,\"bundle\".pem");
-    fs::write(&bundle, "x").unwrap();
+    world.set("COCO_CA_BUNDLE", &bundle);
+    for secret in ["x", "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"] {
+        fs::write(&bundle, secret).unwrap();
+        world.coco(["run", "probe"]).fails(125, "it holds no certificate");
+    }
+    world.set("COCO_CA_BUNDLE", world.path("home"));
+    world.coco(["run", "probe"]).fails(125, "COCO_CA_BUNDLE: ");
+    assert!(world.calls().is_empty());
+    fs::write(&bundle, CERTIFICATE).unwrap();
     world.set("COCO_CA_BUNDLE", &bundle);
     world.coco(["run", "probe"]).exits(126);
     let call = world.call();
-    assert_eq!(call.source_of("/run/coco/ca.crt"), bundle);
+    // A copy in the run's own directory: the caller's path is never mounted.
+    assert!(call.source_of("/run/coco/ca.crt").starts_with(world.path("runtime")));
     assert!(call.mounts().iter().any(|fields| {
         fields.contains(&b"dst=/run/coco/ca.crt".to_vec()) && fields.contains(&b"readonly".to_vec())
     }));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{Ended, PROBE, World, write_program};
+use crate::world::{CERTIFICATE, Ended, PROBE, World, write_program};
 
 /// A world whose engine builds images: it answers what coco asks, and starts nothing.
 fn world() -> World {
@@ -169,7 +169,7 @@ fn rebuild_leaves_the_users_own_image_alone() {
 fn a_ca_bundle_reaches_the_build() {
     let mut world = world();
     let (bundle, seen) = (world.path("home/ca.pem"), world.path("seen"));
-    fs::write(&bundle, "the bundle").unwrap();
+    fs::write(&bundle, format!("# a comment\n{CERTIFICATE}")).unwrap();
     world.set("COCO_CA_BUNDLE", &bundle);
     let engine = world.path("engines/podman");
     let script = fs::read_to_string(&engine).unwrap();
@@ -179,5 +179,5 @@ fn a_ca_bundle_reaches_the_build() {
     );
     write_program(&engine, &script.replacen("        for argument; do", &copy, 1));
     run(&world, "probe");
-    assert_eq!(fs::read_to_string(seen).unwrap(), "the bundle");
+    assert_eq!(fs::read_to_string(seen).unwrap(), CERTIFICATE);
 }

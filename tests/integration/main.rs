@@ -8,9 +8,9 @@ mod basics;
 #[cfg(test)]
 mod configs;
 #[cfg(test)]
-mod engine_arguments;
-#[cfg(test)]
 mod docs;
+#[cfg(test)]
+mod engine_arguments;
 #[cfg(test)]
 mod environment;
 #[cfg(test)]

@@ -392,3 +392,6 @@ fn variable(field: &OsStr) -> (OsString, OsString) {
 pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
+
+/// What a CA bundle needs to have at least.
+pub const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n";
