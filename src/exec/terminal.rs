@@ -22,9 +22,9 @@ pub fn suspend(settings: Option<&Termios>, engine: &Child) {
         None => drop(raise(Signal::SIGSTOP)),
         Some(settings) => suspend_group(settings, engine),
     }
-    // What woke coco is pending, and signals of a kind don't add up: this is for the case that the
-    // stop did not happen.
-    let _ = raise(Signal::SIGCONT);
+    // What woke coco is pending, and signals of a kind to a process don't add up (to a thread they
+    // would count apart): this one is for the case that the stop did not happen.
+    let _ = kill(Pid::this(), Signal::SIGCONT);
 }
 
 fn suspend_group(settings: &Termios, engine: &Child) {
