@@ -107,14 +107,19 @@ sys.exit(9)
 
 /// Waits for a line, and tells when and how often it was continued.
 const TICKER: &str = "
-import os, signal, sys
+import os, select, signal, sys
 continued = 0
 def again(*_):
     global continued
     continued += 1
     os.write(1, b'continued\\n')
 signal.signal(signal.SIGCONT, again)
+# A signal between two steps must end the wait as well: the handler runs only outside of it.
+woken, wake = os.pipe2(os.O_NONBLOCK)
+signal.set_wakeup_fd(wake)
 print('ready', flush=True)
+while not select.select([0, woken], [], [])[0].count(0):
+    os.read(woken, 64)
 print('got', sys.stdin.readline().strip(), continued, flush=True)
 sys.exit(5)
 ";

@@ -7,6 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -581,12 +582,21 @@ impl Background {
         kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
     }
 
-    /// Waits for the next line of standard output.
+    /// Waits for the next line of standard output, for half a minute at most.
+    #[track_caller]
     pub fn line(&mut self) -> String {
         let stdout = self.0.stdout.as_mut().unwrap();
         let mut line = Vec::new();
         let mut byte = [0];
-        while stdout.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        let ready = |stdout: &std::process::ChildStdout| {
+            let mut fds = [nix::poll::PollFd::new(stdout.as_fd(), nix::poll::PollFlags::POLLIN)];
+            assert_ne!(nix::poll::poll(&mut fds, 30_000_u16).unwrap(), 0, "no line within half a minute");
+        };
+        while {
+            ready(stdout);
+            stdout.read(&mut byte).unwrap() == 1
+        } && byte != *b"\n"
+        {
             line.push(byte[0]);
         }
         printable(&line)
