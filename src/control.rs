@@ -134,8 +134,6 @@ pub struct Deliver {
 /// What the helper says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// The tool runs.
-    Started,
     /// The tool was stopped (SIGTSTP, SIGSTOP).
     Stopped,
     /// The tool ended with this exit code, 128+n for a signal.
@@ -324,7 +322,6 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::default();
         match self {
-            Message::Started => out.number(0),
             Message::Stopped => out.number(1),
             Message::Exited(code) => {
                 out.number(2);
@@ -351,7 +348,6 @@ impl Message {
         let utf8 = |text: OsString| text.into_string().ok();
         let utf8_list = |list: Vec<OsString>| list.into_iter().map(utf8).collect::<Option<Vec<String>>>();
         let message = match rest.number()? {
-            0 => Message::Started,
             1 => Message::Stopped,
             2 => Message::Exited(u8::try_from(rest.number()?).ok()?),
             3 => Message::Refused { message: utf8(rest.text()?)?, hint: utf8(rest.text()?)? },
@@ -467,7 +463,6 @@ mod tests {
         send(&mut wire, &launch().encode()).unwrap();
         assert_eq!(receive_launch(&mut wire.as_slice()).unwrap(), launch());
         for message in [
-            Message::Started,
             Message::Stopped,
             Message::Exited(255),
             Message::Refused { message: "a".into(), hint: "b".into() },

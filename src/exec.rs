@@ -285,7 +285,6 @@ impl<'a> Session<'a> {
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Started => {}
             Message::Stopped => terminal::suspend(self.settings.as_ref(), &self.engine),
             Message::Exited(code) => self.end.exited = Some(code),
             Message::Refused { message, hint } => self.end.refused = Some((message, hint)),

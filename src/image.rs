@@ -50,6 +50,14 @@ impl Stage {
         }
     }
 
+    /// The tag of its image.
+    pub fn tag(self) -> String {
+        match self {
+            Stage::Base => "localhost/coco:latest".to_owned(),
+            _ => format!("localhost/coco:{}", self.name()),
+        }
+    }
+
     /// The stage whose runtime a tool needs.
     pub fn of(tool: &ToolSpec) -> Stage {
         match tool.backend {
@@ -213,8 +221,7 @@ fn arguments(engine: &Engine, stage: Stage, cache: Cache, base: &str, context: &
     };
     arguments.push(format!("--build-arg=BASE_IMAGE={base}").into());
     arguments.push(format!("--target={}", stage.name()).into());
-    let tag = if stage == Stage::Base { "latest" } else { stage.name() };
-    arguments.push(format!("--tag=localhost/coco:{tag}").into());
+    arguments.push(format!("--tag={}", stage.tag()).into());
     arguments.push(path("--iidfile=", id_file));
     arguments.push(path("--file=", &context.join("Containerfile")));
     arguments.push(context.into());

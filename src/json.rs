@@ -21,7 +21,7 @@ pub enum Value {
     Bool(bool),
     /// Any number that is written as a non-negative integer of up to 64 bits.
     Integer(u64),
-    /// Any other number. Nothing in coco takes one, but errors name it.
+    /// Any other number; `limits.cpus` takes one.
     Number(f64),
     /// A string.
     Text(String),

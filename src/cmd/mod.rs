@@ -4,10 +4,13 @@ use std::ffi::OsString;
 
 use crate::applet::{Command, Switch, command_row};
 use crate::args::{self, Line, Typed};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::facts::{self, Facts, World};
 use crate::image::{self, Cache};
+use crate::install::Record;
 use crate::names::ToolName;
+use crate::policy::Policy;
 use crate::{explain, help, plan, policy, prepare, run_tool, term, tool_name, tools};
 
 mod get;
@@ -34,7 +37,7 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
         Command::Get => get::get(world, &line),
         Command::Up => links::up(world, &line),
         Command::Down => links::down(world, &line),
-        Command::Show => show(world, &first_name(&line)?, &[]),
+        Command::Show => show(world, &first_name(&line)?),
         Command::Lint => review::lint(world, &line),
         Command::Verify => review::verify(world, &line),
         Command::Search => list::search(world, &line),
@@ -73,44 +76,55 @@ fn run(world: &World, line: &Line) -> Result<u8, Error> {
     let name = first_name(line)?;
     let arguments = line.operands.get(1..).unwrap_or_default();
     if line.has(Switch::DryRun) {
-        return show_plans(world, &name, arguments);
+        let Decided { facts, policy, .. } = decide(world, &name)?;
+        return show_plans(world, &facts, &policy, &facts::find_engine(world)?, arguments);
     }
     run_tool(world, &name, arguments)
 }
 
-/// The policy in words, then the engine's commands.
-fn show(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<u8, Error> {
+/// What there is to know about a tool before anything is started.
+struct Decided {
+    tool: tools::Tool,
+    facts: Facts,
+    policy: Policy,
+}
+
+fn decide(world: &World, name: &ToolName) -> Result<Decided, Error> {
     let tool = tools::load(world, name)?;
     let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
     let policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
+    Ok(Decided { tool, facts, policy })
+}
+
+/// The policy in words, then the engine's commands.
+fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
+    let Decided { tool, facts, policy } = decide(world, name)?;
     let engine = facts::find_engine(world)?;
-    let can = plan::settable(&engine, &facts);
-    let version = Some(&engine).and_then(|engine| {
-        let image = image::known(world, engine, image::Stage::of(&policy.installation.tool)).ok()??;
-        prepare::installed(world, &policy, engine, &image).map(|record| record.version)
-    });
+    let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool))?;
+    let record = image.and_then(|image| prepare::installed(world, &policy, &engine, &image));
     if let Some(text) = &tool.file.description {
         term::out(&format!("{text}\n\n"));
     }
-    term::out(&explain::policy(&policy, can, version.as_deref(), &tool.path));
+    let version = record.as_ref().map(|record| record.version.as_str());
+    term::out(&explain::policy(&policy, plan::settable(&engine, &facts), version, &tool.path));
     term::out("\n");
-    show_plans(world, name, arguments)
+    show_plans(world, &facts, &policy, &engine, &[])
 }
 
 /// The engine's commands of both phases, exactly as they would be given now.
-fn show_plans(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<u8, Error> {
-    let tool = tools::load(world, name)?;
-    let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
-    let policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
-    let engine = facts::find_engine(world)?;
+fn show_plans(
+    world: &World,
+    facts: &Facts,
+    policy: &Policy,
+    engine: &Engine,
+    arguments: &[OsString],
+) -> Result<u8, Error> {
     let stage = image::Stage::of(&policy.installation.tool);
-    let known = image::known(world, &engine, stage)?;
-    let image = known.clone().unwrap_or_else(|| {
-        format!("localhost/coco:{}", if stage == image::Stage::Base { "latest" } else { stage.name() })
-    });
-    let record = known.and_then(|image| prepare::installed(world, &policy, &engine, &image));
+    let known = image::known(world, engine, stage)?;
+    let image = known.clone().unwrap_or_else(|| stage.tag());
+    let record = known.and_then(|image| prepare::installed(world, policy, engine, &image));
     if !policy.installation.runtimes.is_empty() {
-        let plan = plan::install_runtimes(&policy, world, &facts, &engine, &image);
+        let plan = plan::install_runtimes(policy, world, facts, engine, &image);
         term::out(&format!(
             "{}\n",
             explain::plan("install phase, runtimes: once, with network, nothing of yours", &plan)
@@ -120,25 +134,15 @@ fn show_plans(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<
         term::out("# install phase: none, the image has it\n\n");
     } else {
         let data = record.as_ref().and_then(|record| record.data.clone()).unwrap_or_else(|| "data-NEW".to_owned());
-        let plan = plan::install_tool(
-            &policy,
-            world,
-            &facts,
-            &engine,
-            &image,
-            &data,
-            &crate::install::Record::default(),
-            None,
-        );
-        let title = if record.is_some() {
-            "install phase: done; it was"
-        } else {
-            "install phase: once, with network, nothing of yours"
+        let plan = plan::install_tool(policy, world, facts, engine, &image, &data, &Record::default(), None);
+        let title = match record {
+            Some(_) => "install phase: done; it was",
+            None => "install phase: once, with network, nothing of yours",
         };
         term::out(&format!("{}\n", explain::plan(title, &plan)));
     }
-    let record = record.unwrap_or_else(|| explain::placeholder_record(&policy));
-    let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
+    let record = record.unwrap_or_else(|| explain::placeholder_record(policy));
+    let plan = plan::run(policy, world, facts, engine, &image, &record, arguments);
     print(&explain::plan("run phase", &plan))
 }
 
@@ -146,9 +150,7 @@ fn upgrade(world: &World, line: &Line) -> Result<u8, Error> {
     let engine = facts::find_engine(world)?;
     let mut failed = 0;
     for name in tools::named_or_all(world, &line.operands)? {
-        let outcome = tools::load(world, &name).and_then(|tool| {
-            let facts = Facts::gather(world, &tool.file, tools::consent(world, &name))?;
-            let policy = policy::decide(&name, &tool.file, world, &facts, &tool.digest)?;
+        let outcome = decide(world, &name).and_then(|Decided { tool, facts, policy }| {
             prepare::upgrade(world, &facts, &policy, &engine, &tool.digest)
         });
         match outcome {

@@ -135,8 +135,6 @@ fn run(
     let child = child.map_err(|error| {
         Refusal::new(format!("can't run {}: {error}", term::os(program)), "install the tool anew with coco upgrade")
     })?;
-    // A child that is gone at once is reaped below.
-    let _ = control::send(coco, &Message::Started.encode());
     let code = attend(Pid::from_raw(child.id().cast_signed()), coco);
     let _ = control::send(coco, &Message::Exited(code).encode());
     Ok(code)
