@@ -59,13 +59,21 @@ pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>, file: &P
             Access::ReadWrite => "a cache of its own, and may write its installation".to_owned(),
         },
     );
-    let unless = |can: bool| if can { "" } else { " (not set: this user has no such cgroup controller)" };
-    let mut limits = vec![format!("{} processes{}", policy.limits.pids, unless(can.pids))];
-    limits.extend(policy.limits.memory.map(|bytes| format!("{} MiB of memory{}", bytes >> 20, unless(can.memory))));
-    limits.extend(
-        policy.limits.milli_cpus.map(|milli| format!("{}.{:03} CPUs{}", milli / 1000, milli % 1000, unless(can.cpu))),
-    );
-    row("limits", limits.join(", "));
+    row("limits", limits(policy, can));
+    for (what, text) in openings(policy) {
+        row(what, text);
+    }
+    for warning in &policy.warnings {
+        row("warning", warning.clone());
+    }
+    row("file", term::path(file));
+    format!("{}\n{}", policy.tool, term::table(&rows))
+}
+
+/// What opens the sandbox further than files and hosts do.
+fn openings(policy: &Policy) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let mut row = |what: &'static str, text: String| rows.push((what, text));
     if let Some(display) = &policy.display {
         row("display", format!("{} (X11: it may watch and type into every window)", display.name));
     }
@@ -85,11 +93,17 @@ pub fn policy(policy: &Policy, can: Controllers, version: Option<&str>, file: &P
                 .to_owned(),
         );
     }
-    for warning in &policy.warnings {
-        row("warning", warning.clone());
-    }
-    row("file", term::path(file));
-    format!("{}\n{}", policy.tool, term::table(&rows))
+    rows
+}
+
+fn limits(policy: &Policy, can: Controllers) -> String {
+    let unless = |can: bool| if can { "" } else { " (not set: this user has no such cgroup controller)" };
+    let mut limits = vec![format!("{} processes{}", policy.limits.pids, unless(can.pids))];
+    limits.extend(policy.limits.memory.map(|bytes| format!("{} MiB of memory{}", bytes >> 20, unless(can.memory))));
+    limits.extend(
+        policy.limits.milli_cpus.map(|milli| format!("{}.{:03} CPUs{}", milli / 1000, milli % 1000, unless(can.cpu))),
+    );
+    limits.join(", ")
 }
 
 /// A plan as a comment line, the engine's command, one option a line, and what the helper is told.

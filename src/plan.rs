@@ -135,7 +135,6 @@ pub fn run(
 ) -> Plan {
     let streams = if world.terminals.stdin && world.terminals.stdout { Streams::Terminal } else { Streams::Pipes };
     let mut builder = Builder::new(world, engine, "run");
-    let own = tool_directory(world, engine, &policy.tool);
     builder.common(policy, facts);
     builder.option("--interactive");
     if streams == Streams::Terminal {
@@ -160,31 +159,26 @@ pub fn run(
     builder.tmpfs("/tmp");
     builder.tmpfs("/var/tmp");
     builder.tmpfs(HOME_GUEST);
-    for mount in &policy.mounts {
-        builder.bind(&Bind { src: &mount.src, dst: mount.dst.as_str(), access: mount.access, relabel: mount.relabel });
-        if mount.creation == Creation::MakeDirectory {
-            builder.directories.push(mount.src.clone());
-        }
-    }
-    let cache = own.join("cache");
-    builder.bind(&Bind::new(&cache, "/root/.cache", Access::ReadWrite));
-    builder.directories.push(cache.clone());
-    builder.in_use.push(cache);
-    if let Some(data) = &record.data {
-        builder.bind(&Bind::new(&own.join(data), DATA_GUEST, policy.data));
-        builder.in_use.push(own.join(data));
-    }
-    if !policy.installation.runtimes.is_empty() {
-        let runtimes = runtimes_directory(world, engine, policy);
-        builder.bind(&Bind::new(&runtimes, RUNTIMES_GUEST, Access::ReadOnly));
-        builder.in_use.push(runtimes);
-    }
+    builder.files(policy, record);
     builder.display(policy);
     builder.options(policy.engine_arguments.iter().map(OsString::from));
     let mut environment: Vec<(OsString, OsString)> =
         record.environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
     environment.extend(policy.environment.iter().map(|(name, value)| (OsString::from(name.as_str()), value.clone())));
-    let expect = Expect {
+    let launch = Launch {
+        expect: run_expect(policy, world, facts),
+        umask: world.umask,
+        workdir: policy.workdir.clone().into_os_string(),
+        environment,
+        path: record.path.iter().map(OsString::from).collect(),
+        task: Task::Run { program: policy.program.as_str().into(), arguments: arguments.to_vec(), terminal: streams },
+    };
+    builder.finish(image, launch, streams)
+}
+
+/// What the helper must find before it starts the tool.
+fn run_expect(policy: &Policy, world: &World, facts: &Facts) -> Expect {
+    Expect {
         owner: world.uid,
         enclosure: match policy.posture {
             Posture::Closed => Enclosure::Closed,
@@ -192,7 +186,11 @@ pub fn run(
         },
         network: match (&policy.network, policy.posture) {
             (RunNetwork::None, Posture::Closed) => Interfaces::LoopbackOnly,
-            _ => Interfaces::Any,
+            (RunNetwork::None, Posture::DangerousConsented)
+            | (
+                RunNetwork::DangerousEngineDefault | RunNetwork::DangerousEngineNetwork(_) | RunNetwork::DangerousHost,
+                Posture::Closed | Posture::DangerousConsented,
+            ) => Interfaces::Any,
         },
         mounts: Vec::new(),
         trees: policy
@@ -207,16 +205,7 @@ pub fn run(
             .iter()
             .filter_map(|mount| Some((mount.dst.as_str().into(), mount.identity?.device, mount.identity?.inode)))
             .collect(),
-    };
-    let launch = Launch {
-        expect,
-        umask: world.umask,
-        workdir: policy.workdir.clone().into_os_string(),
-        environment,
-        path: record.path.iter().map(OsString::from).collect(),
-        task: Task::Run { program: policy.program.as_str().into(), arguments: arguments.to_vec(), terminal: streams },
-    };
-    builder.finish(image, launch, streams)
+    }
 }
 
 /// The part of the install phase that installs runtimes; none of the tool's code runs in it.
@@ -483,6 +472,30 @@ impl<'a> Builder<'a> {
         let name = format!("mount-{}", self.run_files.len());
         self.run_files.push(RunFile::Alias { name: name.clone(), target: path.to_owned() });
         self.run_directory.join(name)
+    }
+
+    /// The granted files, the tool's own directories, and what runs must keep from being removed.
+    fn files(&mut self, policy: &Policy, record: &Record) {
+        for mount in &policy.mounts {
+            self.bind(&Bind { src: &mount.src, dst: mount.dst.as_str(), access: mount.access, relabel: mount.relabel });
+            if mount.creation == Creation::MakeDirectory {
+                self.directories.push(mount.src.clone());
+            }
+        }
+        let own = tool_directory(self.world, self.engine, &policy.tool);
+        let cache = own.join("cache");
+        self.bind(&Bind::new(&cache, "/root/.cache", Access::ReadWrite));
+        self.directories.push(cache.clone());
+        self.in_use.push(cache);
+        if let Some(data) = &record.data {
+            self.bind(&Bind::new(&own.join(data), DATA_GUEST, policy.data));
+            self.in_use.push(own.join(data));
+        }
+        if !policy.installation.runtimes.is_empty() {
+            let runtimes = runtimes_directory(self.world, self.engine, policy);
+            self.bind(&Bind::new(&runtimes, RUNTIMES_GUEST, Access::ReadOnly));
+            self.in_use.push(runtimes);
+        }
     }
 
     fn display(&mut self, policy: &Policy) {

@@ -66,9 +66,12 @@ fn delivered_signals(world: &World) {
 fn the_hangup_signal(world: &World) {
     world.python("hangup", &json!({}));
     let code = "
-import os, signal, sys, time
+import os, select, signal, sys, time
 signal.signal(signal.SIGHUP, lambda *_: (os.write(1, b'hung up\\n'), time.sleep(0.2), os._exit(6)))
 print('ready', flush=True)
+# A handler waits for a read that is under way, and a signal may come just before that.
+while not select.select([0], [], [], 0.02)[0]:
+    pass
 sys.stdin.readline()
 print('not hung up')
 ";

@@ -120,6 +120,9 @@ signal.set_wakeup_fd(wake)
 print('ready', flush=True)
 while not select.select([0, woken], [], [])[0].count(0):
     os.read(woken, 64)
+# A handler waits for a read that is under way, and a signal may come just before that.
+while not select.select([0], [], [], 0.02)[0]:
+    pass
 print('got', sys.stdin.readline().strip(), continued, flush=True)
 sys.exit(5)
 ";
