@@ -14,11 +14,15 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::config::{CocoFile, MountSource};
 use crate::error::Error;
-use crate::install::read_limited;
 use crate::term;
 
+mod certificates;
+mod places;
 mod search;
 
+pub use certificates::ca_certificates;
+use places::outside_of_projects;
+pub use places::{OFF_LIMITS_AT_HOME, off_limits};
 pub use search::{find_engine, search_path};
 
 /// What every command may need to know.
@@ -182,31 +186,6 @@ pub struct Facts {
     pub display: Option<Display>,
 }
 
-/// coco's own directories may not lie in a project that the caller works in: a project's `.env`
-/// could name them by the XDG variables, and bring coco files and consent of its own.
-fn outside_of_projects(world: &World, cwd: &Path) -> Result<(), Error> {
-    let own = &world.directories;
-    let is_project = |directory: &&Path| *directory == cwd || directory.join(".git").symlink_metadata().is_ok();
-    for project in cwd.ancestors().filter(is_project).filter(|project| !world.home.starts_with(project)) {
-        for directory in [&own.tools, &own.volumes, &own.config, &own.state] {
-            let resolved = fs::canonicalize(directory).unwrap_or_else(|_| directory.clone());
-            if resolved.starts_with(project) || directory.starts_with(project) {
-                return Err(Error::Environment {
-                    name: "XDG_DATA_HOME, XDG_CONFIG_HOME or XDG_STATE_HOME",
-                    message: format!(
-                        "coco's own {} lies in the project {}",
-                        term::path(directory),
-                        term::path(project)
-                    ),
-                    hint: "unset the variable, or start the tool elsewhere: a project may not bring coco files"
-                        .to_owned(),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
 /// The longest runtime directory, in bytes: a socket's path has 107 (unix(7)), `/run-PID/control.sock`
 /// and the like are the rest.
 const MAX_RUNTIME: usize = 75;
@@ -339,49 +318,6 @@ fn controllers() -> Controllers {
     Controllers { memory: has("memory"), pids: has("pids"), cpu: has("cpu") }
 }
 
-/// The largest CA bundle, in bytes; Debian's has about 220,000.
-const MAX_CA_BUNDLE: usize = 4 << 20;
-
-/// The certificates in `COCO_CA_BUNDLE`, and nothing else of that file: a variable must not be a
-/// way to mount any file that it names.
-pub fn ca_certificates(world: &World) -> Result<Option<Vec<u8>>, Error> {
-    let Some(path) = world.variable("COCO_CA_BUNDLE").map(Path::new) else { return Ok(None) };
-    let refuse = |message: String| Error::Environment {
-        name: "COCO_CA_BUNDLE",
-        message: format!("{}: {message}", term::path(path)),
-        hint: "set it to the absolute path of a PEM file with CA certificates, or unset it".to_owned(),
-    };
-    if !path.is_absolute() {
-        return Err(refuse("it is not an absolute path".to_owned()));
-    }
-    let bytes = read_limited(path, MAX_CA_BUNDLE).map_err(|error| refuse(error.to_string()))?;
-    let bytes = bytes.ok_or_else(|| refuse("there is no such file".to_owned()))?;
-    if bytes.len() > MAX_CA_BUNDLE {
-        return Err(refuse(format!("it has more than {MAX_CA_BUNDLE} bytes")));
-    }
-    let text: String = bytes.utf8_chunks().map(|chunk| chunk.valid()).collect();
-    let certificates = pem_certificates(&text);
-    if certificates.is_empty() {
-        return Err(refuse("it holds no certificate".to_owned()));
-    }
-    Ok(Some(certificates.into_bytes()))
-}
-
-/// The certificate blocks of a PEM text; comments and keys are left out.
-fn pem_certificates(text: &str) -> String {
-    let mut kept = String::new();
-    let mut inside = false;
-    for line in text.lines().map(str::trim_end) {
-        inside |= matches!(line, "-----BEGIN CERTIFICATE-----" | "-----BEGIN TRUSTED CERTIFICATE-----");
-        if inside {
-            kept.push_str(line);
-            kept.push('\n');
-        }
-        inside &= !line.starts_with("-----END ");
-    }
-    kept
-}
-
 /// The nearest ancestor that holds `.git`, whatever that is; else the directory itself.
 fn project_of(cwd: &Path) -> PathBuf {
     cwd.ancestors().find(|ancestor| ancestor.join(".git").symlink_metadata().is_ok()).unwrap_or(cwd).to_owned()
@@ -440,68 +376,6 @@ fn missing(asked: &Path) -> Result<Source, Error> {
     Err(dangling(asked))
 }
 
-/// Places below home that hold secrets or decide what runs on the host.
-pub const OFF_LIMITS_AT_HOME: &[&str] = &[
-    ".ssh",
-    ".gnupg",
-    ".aws",
-    ".azure",
-    ".kube",
-    ".docker",
-    ".password-store",
-    ".pki",
-    ".mozilla",
-    ".thunderbird",
-    ".netrc",
-    ".git-credentials",
-    ".config/gcloud",
-    ".config/gh",
-    ".config/git",
-    ".config/containers",
-    ".config/systemd",
-    ".config/autostart",
-    ".config/mise",
-    ".config/environment.d",
-    ".local/share/containers",
-    ".local/share/keyrings",
-    ".local/share/mise",
-    ".local/bin",
-    ".bashrc",
-    ".bash_profile",
-    ".profile",
-    ".zshrc",
-    ".zshenv",
-    ".gitconfig",
-    ".npmrc",
-    ".pypirc",
-    ".cargo",
-    ".gem",
-    ".m2",
-    ".gradle",
-    ".vault-token",
-    ".terraform.d",
-    "bin",
-    ".zprofile",
-    ".zlogin",
-    ".bash_login",
-    ".bash_logout",
-    ".inputrc",
-    ".xprofile",
-    ".xsessionrc",
-    ".Xauthority",
-    ".vscode",
-    ".vscode-server",
-    ".config/fish",
-    ".config/zsh",
-    ".config/nvim",
-    ".config/op",
-    ".config/rclone",
-    ".config/google-chrome",
-    ".config/chromium",
-    ".local/share/applications",
-    ".local/share/fish",
-];
-
 fn namespaces() -> Result<Vec<String>, Error> {
     let link = |name| {
         let path = PathBuf::from(format!("/proc/self/ns/{name}"));
@@ -509,29 +383,6 @@ fn namespaces() -> Result<Vec<String>, Error> {
         Ok(term::path(&link))
     };
     ["ipc", "mnt", "net", "pid", "uts"].into_iter().map(link).collect()
-}
-
-/// The secrets and coco's own directories, by their names and by where those lead: a `~/.ssh` may
-/// be a link into a repository of settings.
-pub fn off_limits(world: &World) -> Vec<PathBuf> {
-    let own = &world.directories;
-    let own = [&own.tools, &own.volumes, &own.config, &own.state, &own.bin, &own.runtime].map(PathBuf::clone);
-    let base = |name| world.variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let below = |base: Option<PathBuf>, prefix: &'static str| {
-        let names = OFF_LIMITS_AT_HOME.iter().filter_map(move |name| name.strip_prefix(prefix));
-        base.into_iter().flat_map(move |base| names.clone().map(move |name| base.join(name)).collect::<Vec<_>>())
-    };
-    // A directory that holds an agent's or engine's socket is as good as the socket.
-    let sockets = ["SSH_AUTH_SOCK", "DOCKER_HOST", "CONTAINER_HOST", "DBUS_SESSION_BUS_ADDRESS"]
-        .into_iter()
-        .filter_map(|name| world.variable(name)?.to_str())
-        .map(|address| address.trim_start_matches("unix://").trim_start_matches("unix:path="))
-        .map(|address| PathBuf::from(address.split(',').next().unwrap_or_default()))
-        .filter(|path| path.is_absolute());
-    let named = OFF_LIMITS_AT_HOME.iter().map(|name| world.home.join(name));
-    let moved = below(base("XDG_CONFIG_HOME"), ".config/").chain(below(base("XDG_DATA_HOME"), ".local/share/"));
-    let all = named.chain(moved).chain(own).chain(sockets).chain(base("XDG_RUNTIME_DIR")).chain(base("GNUPGHOME"));
-    all.flat_map(|path| [fs::canonicalize(&path).ok(), Some(path)]).flatten().collect()
 }
 
 /// The mount points in `/proc/self/mountinfo` (proc(5)), where space, tab, newline and backslash
@@ -577,17 +428,6 @@ fn display(world: &World) -> Option<Display> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_certificates_are_taken_from_a_bundle() {
-        let certificate = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n";
-        let key = "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n";
-        assert_eq!(
-            pem_certificates(&format!("# a comment\n{key}{certificate}{key}{certificate}")),
-            certificate.repeat(2)
-        );
-        assert_eq!(pem_certificates(key), "");
-    }
 
     #[test]
     fn octal_escapes() {
