@@ -117,8 +117,10 @@ fn i2_another_mise(world: &World) {
         world.write(&file, altered);
         let mut arguments =
             vec!["build".to_owned(), format!("--target={target}"), format!("--file={}", file.display())];
-        if world.engine != Engine::Docker {
-            arguments.extend(limits());
+        match world.engine {
+            // Its old builder keeps a failed step's container otherwise.
+            Engine::Docker => arguments.push("--force-rm".to_owned()),
+            Engine::PodmanRootful | Engine::PodmanRootless => arguments.extend(limits()),
         }
         arguments.push(context.display().to_string());
         let built = world.engine(&arguments);

@@ -2,7 +2,6 @@
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -71,25 +70,22 @@ print('slow' if slowest > 2 else 'fast')
 
 /// A server in a network of the tests' own; gives its address there.
 fn server(world: &World) -> String {
-    static STARTED: [Once; 3] = [const { Once::new() }; 3];
     let network = "coco-test-net";
-    STARTED[world.engine as usize].call_once_force(|_| {
-        world.engine(["rm", "--force", "coco-test-server"]);
-        if world.engine(["network", "inspect", network]).code() != 0 {
-            world.engine(["network", "create", network]).succeeds();
-        }
-        // It ends by itself, should the tests be killed.
-        let code = "
+    world.engine(["rm", "--force", "coco-test-server"]);
+    if world.engine(["network", "inspect", network]).code() != 0 {
+        world.engine(["network", "create", network]).succeeds();
+    }
+    // It ends by itself, should the tests be killed.
+    let code = "
 import http.server, os, threading
-timer = threading.Timer(900, os._exit, [0])
+timer = threading.Timer(300, os._exit, [0])
 timer.daemon = True
 timer.start()
 http.server.ThreadingHTTPServer(('0.0.0.0', 8000), http.server.SimpleHTTPRequestHandler).serve_forever()
 ";
-        let mut arguments = vec!["run", "--detach", "--rm", "--pull=never", "--name=coco-test-server"];
-        arguments.extend(["--network=coco-test-net", "--entrypoint=python3", "localhost/coco:python", "-c", code]);
-        world.engine(arguments).succeeds();
-    });
+    let mut arguments = vec!["run", "--detach", "--rm", "--pull=never", "--name=coco-test-server"];
+    arguments.extend(["--network=coco-test-net", "--entrypoint=python3", "localhost/coco:python", "-c", code]);
+    world.engine(arguments).succeeds();
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address = world.engine(["inspect", "--format", format, "coco-test-server"]).succeeds().text();
     assert!(address.contains('.'), "{address:?}");
@@ -128,6 +124,8 @@ fn n1_to_n4_nothing_answers(world: &World) {
     }
     assert!(closed.contains("name: ") && !closed.contains("name: [("), "{closed}");
     assert!(started.elapsed() < Duration::from_secs(10));
+    world.engine(["rm", "--force", "coco-test-server"]).succeeds();
+    world.engine(["network", "rm", "coco-test-net"]).succeeds();
 }
 
 fn n22_the_hosts_names(world: &World) {

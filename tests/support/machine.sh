@@ -23,7 +23,7 @@ state=${COCO_MACHINE_STATE:-$(
 )}
 
 default_packages='podman runc netavark aardvark-dns uidmap slirp4netns passt fuse-overlayfs bubblewrap
-    docker.io iptables mmdebstrap minisign hyperfine jq curl ca-certificates'
+    docker.io iptables mmdebstrap minisign hyperfine jq curl ca-certificates shellcheck'
 
 main() {
     local command=${1:-help}
