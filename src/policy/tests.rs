@@ -167,7 +167,7 @@ fn what_holds_secrets_or_the_system_is_never_mounted() {
 
 #[test]
 fn what_counts_is_where_a_source_leads() {
-    let text = refused(mounting(r#"{"src": "/work/link", "dst": "/w"}"#, |source| {
+    let text = refused(mounting(r#"{"src": "/code/link", "dst": "/w"}"#, |source| {
         source.canonical = PathBuf::from("/home/user/.ssh");
     }));
     assert!(text.contains("/home/user/.ssh"), "{text}");
@@ -175,7 +175,7 @@ fn what_counts_is_where_a_source_leads() {
 
 #[test]
 fn only_files_and_directories_are_mounted() {
-    let mount = r#"{"src": "/work/x", "dst": "/w"}"#;
+    let mount = r#"{"src": "/code/x", "dst": "/w"}"#;
     assert!(mounting(mount, |source| source.kind = SourceKind::File).is_ok());
     assert!(
         refused(mounting(mount, |source| source.kind = SourceKind::Special)).contains("a socket, a device or a pipe")
@@ -201,10 +201,10 @@ fn what_is_missing_is_made_below_home_alone() {
 #[test]
 fn a_mount_without_a_destination_keeps_its_path() {
     let policy = mounting(r#"{"src": "@project"}"#, |_| {}).unwrap();
-    assert_eq!(policy.mounts[0].dst.as_str(), "/work/project");
+    assert_eq!(policy.mounts[0].dst.as_str(), "/code/project");
     assert!(
         refused(mounting(r#"{"src": "/x"}"#, |source| {
-            source.canonical = PathBuf::from(OsStr::from_bytes(b"/work/\xff"));
+            source.canonical = PathBuf::from(OsStr::from_bytes(b"/code/\xff"));
         }))
         .contains("not UTF-8")
     );
@@ -217,7 +217,7 @@ fn a_mount_without_a_destination_keeps_its_path() {
 #[test]
 fn parents_are_mounted_before_children_whatever_the_order() {
     let text = r#"{"tool": "npm:x", "mounts": [
-        {"src": "/work/b", "dst": "/w/a/b"}, {"src": "/work/c", "dst": "/w/a-x"}, {"src": "/work/a", "dst": "/w/a"}]}"#;
+        {"src": "/code/b", "dst": "/w/a/b"}, {"src": "/code/c", "dst": "/w/a-x"}, {"src": "/code/a", "dst": "/w/a"}]}"#;
     let policy = decided(text, &[]).unwrap();
     let order: Vec<&str> = policy.mounts.iter().map(|mount| mount.dst.as_str()).collect();
     assert_eq!(order, ["/w/a", "/w/a-x", "/w/a/b"]);
@@ -228,14 +228,14 @@ fn parents_are_mounted_before_children_whatever_the_order() {
 fn what_is_mounted_below_a_read_only_source_is_read_only_too() {
     let world = world(1000);
     for (opts, expected) in [
-        ("ro", vec![("/work", "/w"), ("/work/deep/disk", "/w/deep/disk"), ("/work/disk", "/w/disk")]),
-        ("rw", vec![("/work", "/w")]),
+        ("ro", vec![("/code", "/w"), ("/code/deep/disk", "/w/deep/disk"), ("/code/disk", "/w/disk")]),
+        ("rw", vec![("/code", "/w")]),
     ] {
         let file =
-            file(&format!(r#"{{"tool": "npm:x", "mounts": [{{"src": "/work", "dst": "/w", "opts": "{opts}"}}]}}"#));
+            file(&format!(r#"{{"tool": "npm:x", "mounts": [{{"src": "/code", "dst": "/w", "opts": "{opts}"}}]}}"#));
         let mut facts = facts(&world, &file);
         facts.mount_points =
-            ["/", "/work", "/work/disk", "/work/deep/disk", "/worker", "/other"].map(PathBuf::from).to_vec();
+            ["/", "/code", "/code/disk", "/code/deep/disk", "/coder", "/other"].map(PathBuf::from).to_vec();
         let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
         let mounts: Vec<(&str, &str)> =
             policy.mounts.iter().map(|mount| (mount.src.to_str().unwrap(), mount.dst.as_str())).collect();
@@ -250,9 +250,9 @@ fn the_working_directory_is_where_the_current_one_is_seen() {
         (r#"{"tool": "npm:x"}"#, "/workspace"),
         (r#"{"tool": "npm:x", "mounts": [{"src": ".", "dst": "/w"}]}"#, "/w"),
         (r#"{"tool": "npm:x", "mounts": [{"src": "@project", "dst": "/w"}]}"#, "/w/src"),
-        (r#"{"tool": "npm:x", "mounts": [{"src": "@project"}]}"#, "/work/project/src"),
-        (r#"{"tool": "npm:x", "mounts": [{"src": "@project"}], "workdir": "."}"#, "/work/project/src"),
-        (r#"{"tool": "npm:x", "mounts": [{"src": "/work"}], "workdir": "."}"#, "/work/project/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "@project"}]}"#, "/code/project/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "@project"}], "workdir": "."}"#, "/code/project/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "/code"}], "workdir": "."}"#, "/code/project/src"),
         (r#"{"tool": "npm:x", "mounts": [{"src": "."}], "workdir": "/elsewhere"}"#, "/elsewhere"),
         (r#"{"tool": "npm:x", "mounts": [{"src": "/opt/x"}]}"#, "/workspace"),
     ] {

@@ -48,8 +48,8 @@ pub fn with(mut world: World, variables: &[(&str, &str)]) -> World {
 /// What there is to know for a coco file: the current directory is below a project, and every mount
 /// source is a directory.
 pub fn facts(world: &World, file: &CocoFile) -> Facts {
-    let cwd = PathBuf::from("/work/project/src");
-    let project = PathBuf::from("/work/project");
+    let cwd = PathBuf::from("/code/project/src");
+    let project = PathBuf::from("/code/project");
     let sources = file
         .mounts
         .iter()
@@ -70,7 +70,7 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         sources,
         namespaces: ["ipc", "mnt", "net", "pid", "uts"].map(|name| format!("{name}:[1]")).to_vec(),
         off_limits: off_limits(world),
-        mount_points: vec![PathBuf::from("/"), PathBuf::from("/proc"), PathBuf::from("/work")],
+        mount_points: vec![PathBuf::from("/"), PathBuf::from("/proc"), PathBuf::from("/code")],
         open_files: (1024, 20_000),
         processes: (30_000, 60_000),
         controllers: Controllers { memory: true, pids: true, cpu: true },
@@ -113,7 +113,7 @@ pub const EVERYTHING: &str = r#"{
         {"src": "@project", "dst": "/workspace", "opts": "rw"},
         {"src": "~/.config/every", "dst": "/root/.config/every", "opts": "ro,z"},
         {"src": "/opt/with, comma and \"quote\"", "opts": "rw,Z"},
-        {"src": "/work/read", "dst": "/srv/read"}
+        {"src": "/code/read", "dst": "/srv/read"}
     ],
     "env": {"LEVEL": "9", "NAME": "a b\nc"}, "env_passthrough": ["LC_ALL", "API_TOKEN", "ABSENT"],
     "dependencies": {"mise": ["node@22", "npm:companion@1"]}, "isolated": true,

@@ -20,7 +20,7 @@ fn one_of(values: &'static [&'static str]) -> BoxedStrategy<Value> {
 
 fn mounts() -> BoxedStrategy<Value> {
     let source = prop_oneof![
-        one_of(&[".", "@project", "/work", "/work/other", "/opt/x", "/srv/a/../b", "/opt/a, \"b\" é"]),
+        one_of(&[".", "@project", "/code", "/code/other", "/opt/x", "/srv/a/../b", "/opt/a, \"b\" é"]),
         text("~/[a-z][a-z .]{0,8}(/[a-z]{1,4}){0,2}"),
         text("/opt/[a-zA-Z0-9 ,:'\"$-]{1,12}"),
     ];
