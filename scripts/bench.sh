@@ -15,9 +15,10 @@ main() {
     [ -e "$demo/data/coco/tools/ruff.json" ] || bash "$here/scripts/demo.sh"
     surroundings
     results=$(mktemp -d)
-    trap 'rm -rf "$results" "${XDG_RUNTIME_DIR}"' EXIT
+    # shellcheck disable=SC2154
+    trap 'rm -rf "$results" "$work"' EXIT
     install -m 0755 "$here/dist/coco" "$demo/bin/coco"
-    cd "$demo/project"
+    cd "$project"
     coco run ruff --version >/dev/null
     printf '%s\n' '{"tool": "python@system", "command": "cat", "description": "cat, for the benchmark"}' >"$XDG_DATA_HOME/coco/tools/cat.json"
 
@@ -52,7 +53,7 @@ against_podman() {
     own=$XDG_DATA_HOME/coco/volumes/podman/ruff
     image=$(jq -r .image "$XDG_STATE_HOME/coco/installs/podman/ruff.json")
     program=$(jq -r '.path[0]' "$XDG_STATE_HOME/coco/installs/podman/ruff.json")/ruff
-    by_hand="podman run --rm -i --pull=never --log-driver=none --network=none --read-only --read-only-tmpfs=false --cap-drop=all --security-opt=no-new-privileges --http-proxy=false --no-hosts --ulimit=nofile=$(ulimit -n):$(ulimit -n) --ulimit=nproc=1024:1024 --pids-limit=4096 --mount=type=tmpfs,dst=/tmp --mount=type=tmpfs,dst=/var/tmp --mount=type=tmpfs,dst=/root --mount=type=bind,src=$demo/project,dst=/workspace --mount=type=bind,src=$own/$(jq -r .data "$XDG_STATE_HOME/coco/installs/podman/ruff.json"),dst=/coco/data,readonly --mount=type=bind,src=$own/cache,dst=/root/.cache --workdir=/workspace"
+    by_hand="podman run --rm -i --pull=never --log-driver=none --network=none --read-only --read-only-tmpfs=false --cap-drop=all --security-opt=no-new-privileges --http-proxy=false --no-hosts --ulimit=nofile=$(ulimit -n):$(ulimit -n) --ulimit=nproc=1024:1024 --pids-limit=4096 --mount=type=tmpfs,dst=/tmp --mount=type=tmpfs,dst=/var/tmp --mount=type=tmpfs,dst=/root --mount=type=bind,src=$project,dst=/workspace --mount=type=bind,src=$own/$(jq -r .data "$XDG_STATE_HOME/coco/installs/podman/ruff.json"),dst=/coco/data,readonly --mount=type=bind,src=$own/cache,dst=/root/.cache --workdir=/workspace"
     measure ruff "$runs" "$demo/bin/ruff --version" "$by_hand --entrypoint=$program $image --version"
     ratio 'ruff --version: coco / podman by hand' "$(median ruff 0)" "$(median ruff 1)" 1.05
     by_hand="$by_hand --entrypoint=cat $image"

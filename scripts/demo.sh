@@ -17,9 +17,9 @@ main() {
     surroundings
     step 'building dist/coco' quietly make -C "$here" build
     step 'finding or making the base image' bash "$machine" base podman
-    mkdir -p "$demo/bin" "$demo/project"
+    mkdir -p "$demo/bin"
     install -m 0755 "$here/dist/coco" "$demo/bin/coco"
-    cd "$demo/project"
+    cd "$project"
     [ -d .git ] || git init -q . 2>/dev/null || mkdir -p .git
     printf 'import os\nimport sys\n\nprint(sys.argv)\n' > sample.py
 
@@ -46,7 +46,7 @@ print("  capabilities:", [line.split()[1] for line in open("/proc/self/status") 
 '
     say 'what coco says about ruff'
     run coco show ruff | sed -n '1,14p'
-    say "done in $((SECONDS - started)) s; all of it lies in $demo"
+    say "done in $((SECONDS - started)) s; what lasts lies in $demo"
 }
 
 say() { printf '\n== %s\n' "$*"; }

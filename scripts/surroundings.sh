@@ -11,12 +11,13 @@ surroundings() {
     # cargo and rustup find their own by these once HOME is another.
     export CARGO_HOME=${CARGO_HOME:-$caller_home/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$caller_home/.rustup}
     mkdir -p "$HOME"
-    if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
-        # A socket's path has 108 bytes at most, so not below the checkout.
-        XDG_RUNTIME_DIR=$(mktemp -d /tmp/coco-demo.XXXXXX)
-        export XDG_RUNTIME_DIR
-        trap 'rm -rf "$XDG_RUNTIME_DIR"' EXIT
-    fi
+    # The sample project lies elsewhere: coco refuses directories of its own inside a project, and
+    # this checkout is one. Sockets do as well: a socket's path has 108 bytes at most.
+    work=$(mktemp -d /tmp/coco-demo.XXXXXX)
+    trap 'rm -rf "$work"' EXIT
+    project=$work/project
+    mkdir "$project" && mkdir -m 0700 "$work/run"
+    if [ -z "${XDG_RUNTIME_DIR:-}" ]; then export XDG_RUNTIME_DIR=$work/run; fi
     bash "$machine" conf "$demo/engine"
     sed -i -e "s|^graphroot = .*|graphroot = \"$demo/images\"|" -e "s|^runroot = .*|runroot = \"$XDG_RUNTIME_DIR/coco-demo\"|" "$demo/engine/storage.conf"
     export CONTAINERS_CONF=$demo/engine/containers.conf CONTAINERS_STORAGE_CONF=$demo/engine/storage.conf
