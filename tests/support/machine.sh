@@ -374,6 +374,8 @@ dockerd_start() {
     chmod 0700 "$state/docker"
     # Below the caller's limits, as in conf; nproc is inherited.
     nofile=$(limit -n 1048576)
+    # What a killed daemon left behind: it would take its number for a running one. It does not answer.
+    rm -f "$state/docker/dockerd.pid" "$state/docker/docker.sock" "$state/docker/exec/containerd/containerd.pid"
     # A session of its own: it must outlive this script's terminal and its process group.
     setsid dockerd --host "$(docker_host)" --data-root "$cache/docker/data" --exec-root "$state/docker/exec" \
         --pidfile "$state/docker/dockerd.pid" --default-ulimit "nofile=$nofile" </dev/null >"$log" 2>&1 &
