@@ -11,6 +11,7 @@
 
 pub mod applet;
 pub mod args;
+pub mod broker;
 pub mod config;
 pub mod control;
 pub mod engine;
@@ -34,7 +35,7 @@ pub mod xauthority;
 
 mod cmd;
 mod fetch;
-mod helper;
+pub mod helper;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

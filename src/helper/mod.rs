@@ -20,6 +20,8 @@ use crate::control::{self, HELPER_GUEST, HOME_GUEST, Launch, Message, SOCKET_GUE
 use crate::error::EXIT_FAILURE;
 use crate::term;
 
+pub mod dns;
+
 mod enclosure;
 mod install;
 

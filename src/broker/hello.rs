@@ -1,0 +1,339 @@
+//! The start of a TLS connection (RFC 8446, RFC 5246), as far as its server name goes: a tool may
+//! ask for one name in DNS and for another in the hello, and the server acts on the hello.
+//!
+//! The bytes go on to the server as they came, so nothing may pass that a server could read in
+//! another way: lengths are exact, a message may be cut over records anyhow, and what is left over
+//! is refused. Bytes in, a name out; must not read or write anything.
+
+use std::fmt;
+
+use super::Progress;
+
+#[cfg(test)]
+mod tests;
+
+/// How many bytes of records may be needed up to the end of a hello. The largest that clients send,
+/// with two post-quantum key shares, has about 4 KiB.
+pub const MAX_HELLO: usize = 64 << 10;
+
+/// What a record's header has (RFC 8446, section 5.1): type, version, length.
+const HEADER: usize = 5;
+/// The largest plain record, and how much longer an encrypted one may be.
+const MAX_RECORD: usize = 1 << 14;
+const MAX_EXPANSION: usize = 256;
+/// Record types.
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+/// Handshake types.
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+/// Extensions that matter here: the name in the clear, and the ones that hide another: encrypted
+/// hellos (RFC 9849, and the numbers that drafts of it had) and the encrypted SNI before them.
+const SERVER_NAME: u16 = 0;
+const ENCRYPTED: [u16; 9] = [0xfe0d, 0xfe0c, 0xfe0b, 0xfe0a, 0xfe09, 0xfe08, 0xff02, 0xff03, 0xffce];
+/// The longest name worth reading: DNS has none of more than 253 bytes and a dot.
+const MAX_NAME: usize = 255;
+/// The random of a ServerHello that asks for another ClientHello (RFC 8446, section 4.1.3): the
+/// SHA-256 of "HelloRetryRequest".
+const RETRY: [u8; 32] = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11,
+    0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
+
+/// A ClientHello that names its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientHello {
+    /// The name as sent: printable ASCII, neither folded nor checked further.
+    pub server_name: String,
+    /// How many bytes the records up to its end have.
+    pub length: usize,
+}
+
+/// Why the bytes are not passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejected {
+    /// It starts like something else.
+    NotTls,
+    /// It starts like TLS and breaks its rules, in this respect.
+    Malformed(&'static str),
+    /// The hello would end past [`MAX_HELLO`].
+    TooLong,
+    /// A hello without the server_name extension.
+    NoServerName,
+    /// The name in the clear is not the one that counts.
+    EncryptedName,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejected::NotTls => formatter.write_str("not TLS"),
+            Rejected::Malformed(what) => write!(formatter, "malformed TLS: {what}"),
+            Rejected::TooLong => write!(formatter, "a TLS hello of more than {MAX_HELLO} bytes"),
+            Rejected::NoServerName => formatter.write_str("no server name"),
+            Rejected::EncryptedName => formatter.write_str("the server name is encrypted (ECH)"),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// Reads what a client sends first, from its first byte on.
+pub fn client_hello(bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
+    hello(bytes, 0)
+}
+
+/// Reads what a client sends after a server asked for a second hello, from the first byte after the
+/// first hello on. `length` counts what stood before the second one, too: the marker for old
+/// middleboxes and the early data that the server will skip (RFC 8446, sections 4.2.10 and D.4).
+pub fn second_client_hello(bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
+    match opening(bytes)? {
+        Progress::Incomplete => Ok(Progress::Incomplete),
+        Progress::Complete(start) => hello(bytes, start),
+    }
+}
+
+/// Whether a server's first bytes ask for a second hello, which may then name another server.
+pub fn is_retry_request(bytes: &[u8]) -> Result<Progress<bool>, Rejected> {
+    // Handshake type, length, version and random.
+    const NEEDED: usize = 4 + 2 + RETRY.len();
+    let mut message = Vec::with_capacity(NEEDED);
+    let mut at = 0;
+    loop {
+        let misfit = if at == 0 { Rejected::NotTls } else { Rejected::Malformed("a record of the wrong type") };
+        let Some(record) = record(bytes, at, &[HANDSHAKE, ALERT], misfit)? else { return Ok(Progress::Incomplete) };
+        if record.end > MAX_HELLO {
+            return Err(Rejected::TooLong);
+        }
+        if record.kind == HANDSHAKE {
+            message.extend(record.body.iter().take(NEEDED - message.len()));
+            if message.first().is_some_and(|kind| *kind != SERVER_HELLO) {
+                return Err(Rejected::Malformed("no ServerHello"));
+            }
+            match message.split_first_chunk::<6>() {
+                // Shorter than a ServerHello without extensions; or of another version.
+                Some(([_, 0, 0, 0..=37, ..] | [_, _, _, _, 0..=2 | 4.., _], _)) => {
+                    return Err(Rejected::Malformed("a ServerHello of the wrong length or version"));
+                }
+                Some((_, random)) if random.len() == RETRY.len() => return Ok(Progress::Complete(random == RETRY)),
+                _ => {}
+            }
+        } else if record.length != 2 || !message.is_empty() {
+            return Err(Rejected::Malformed("an alert of the wrong length or place"));
+        } else if let [level, _] = record.body {
+            // A fatal alert ends it. A warning, such as unrecognized_name, may stand before a hello.
+            match level {
+                1 => {}
+                2 => return Ok(Progress::Complete(false)),
+                _ => return Err(Rejected::Malformed("an alert of no level")),
+            }
+        }
+        if record.body.len() < record.length {
+            return Ok(Progress::Incomplete);
+        }
+        at = record.end;
+    }
+}
+
+/// One record, of which the body may not be all there.
+struct Record<'a> {
+    kind: u8,
+    /// What the header says that the body has.
+    length: usize,
+    /// What is there of the body.
+    body: &'a [u8],
+    /// Where the record ends, counted from the first byte of all.
+    end: usize,
+}
+
+/// The record at `at`; `None` while its header is not all there, but refused as early as it shows.
+fn record<'a>(bytes: &'a [u8], at: usize, kinds: &[u8], misfit: Rejected) -> Result<Option<Record<'a>>, Rejected> {
+    let Some(rest) = bytes.get(at..) else { return Ok(None) };
+    if rest.first().is_some_and(|kind| !kinds.contains(kind)) || rest.get(1).is_some_and(|major| *major != 3) {
+        return Err(misfit);
+    }
+    let Some((&[kind, _, _, high, low], after)) = rest.split_first_chunk::<HEADER>() else { return Ok(None) };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let most = if kind == APPLICATION_DATA { MAX_RECORD + MAX_EXPANSION } else { MAX_RECORD };
+    if length == 0 || length > most {
+        return Err(Rejected::Malformed("a record that is empty or too long"));
+    }
+    let body = after.get(..length).unwrap_or(after);
+    Ok(Some(Record { kind, length, body, end: at + HEADER + length }))
+}
+
+/// Where the handshake begins after a request for a second hello.
+fn opening(bytes: &[u8]) -> Result<Progress<usize>, Rejected> {
+    let mut at = 0;
+    loop {
+        let kinds = [HANDSHAKE, CHANGE_CIPHER_SPEC, APPLICATION_DATA];
+        let misfit = Rejected::Malformed("a record of the wrong type before the second hello");
+        let Some(record) = record(bytes, at, &kinds, misfit)? else { return Ok(Progress::Incomplete) };
+        if record.kind == HANDSHAKE {
+            return Ok(Progress::Complete(at));
+        }
+        // A hello must still follow it.
+        if record.end + HEADER >= MAX_HELLO {
+            return Err(Rejected::TooLong);
+        }
+        if record.kind == CHANGE_CIPHER_SPEC
+            && (record.length != 1 || record.body.first().is_some_and(|byte| *byte != 1))
+        {
+            return Err(Rejected::Malformed("a ChangeCipherSpec that is none"));
+        }
+        if record.body.len() < record.length {
+            return Ok(Progress::Incomplete);
+        }
+        at = record.end;
+    }
+}
+
+/// The hello in the records from `start` on.
+fn hello(bytes: &[u8], start: usize) -> Result<Progress<ClientHello>, Rejected> {
+    let Progress::Complete(end) = hello_end(bytes, start)? else { return Ok(Progress::Incomplete) };
+    let mut message = Vec::new();
+    let mut at = start;
+    while at < end
+        && let Some(record) = record(bytes, at, &[HANDSHAKE], Rejected::NotTls)?
+    {
+        message.extend_from_slice(record.body);
+        at = record.end;
+    }
+    Ok(Progress::Complete(ClientHello { server_name: server_name(&message)?, length: end }))
+}
+
+/// Where the records from `start` on end that hold a hello, and nothing else. Copies nothing: with
+/// every byte that arrives, this reads from the start again.
+fn hello_end(bytes: &[u8], start: usize) -> Result<Progress<usize>, Rejected> {
+    let mut at = start;
+    // The message's type and length, as far as they are there; and the bytes of whole records.
+    let (mut head, mut head_bytes, mut seen) = (0_usize, 0, 0);
+    loop {
+        let misfit = match at {
+            0 => Rejected::NotTls,
+            _ => Rejected::Malformed("a record inside the hello that is none of it"),
+        };
+        let Some(record) = record(bytes, at, &[HANDSHAKE], misfit)? else { return Ok(Progress::Incomplete) };
+        if head_bytes < 4 {
+            for byte in record.body.iter().take(4 - head_bytes) {
+                head = head << 8 | usize::from(*byte);
+                head_bytes += 1;
+                if head_bytes == 1 && *byte != CLIENT_HELLO {
+                    return Err(Rejected::Malformed("no ClientHello"));
+                }
+            }
+        }
+        if head_bytes == 4 {
+            let needed = 4 + (head & 0xff_ffff);
+            let Some(missing) = needed.checked_sub(seen + record.length) else {
+                return Err(Rejected::Malformed("bytes after the hello"));
+            };
+            let more = if missing == 0 { 0 } else { HEADER + missing };
+            if record.end + more > MAX_HELLO {
+                return Err(Rejected::TooLong);
+            }
+            if missing == 0 && record.body.len() == record.length {
+                return Ok(Progress::Complete(record.end));
+            }
+        }
+        if record.body.len() < record.length {
+            return Ok(Progress::Incomplete);
+        }
+        seen += record.length;
+        at = record.end;
+    }
+}
+
+/// The name in a whole ClientHello message (RFC 8446, section 4.1.2; RFC 6066, section 3).
+fn server_name(message: &[u8]) -> Result<String, Rejected> {
+    let mut fields = Fields(message);
+    // The type and the length, which are known to fit.
+    fields.take(4)?;
+    if fields.number()? >> 8 != 3 {
+        return Err(Rejected::Malformed("a hello of another version"));
+    }
+    fields.take(32)?;
+    let session = fields.short_vector()?;
+    let ciphers = fields.vector()?;
+    let compressions = fields.short_vector()?;
+    if session.len() > 32 || ciphers.is_empty() || ciphers.len() % 2 != 0 || compressions.is_empty() {
+        return Err(Rejected::Malformed("a field of the hello with a wrong length"));
+    }
+    if fields.0.is_empty() {
+        // Old clients send no extensions at all.
+        return Err(Rejected::NoServerName);
+    }
+    let mut extensions = Fields(fields.vector()?);
+    fields.end()?;
+    let mut kinds = Vec::new();
+    let mut names = None;
+    while !extensions.0.is_empty() {
+        let kind = extensions.number()?;
+        let content = extensions.vector()?;
+        kinds.push(kind);
+        if kind == SERVER_NAME {
+            names = Some(content);
+        }
+    }
+    kinds.sort_unstable();
+    // Of two, a server may take the other one.
+    if kinds.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err(Rejected::Malformed("the same extension twice"));
+    }
+    let name = names.map(only_name).transpose()?;
+    if kinds.iter().any(|kind| ENCRYPTED.contains(kind)) {
+        return Err(Rejected::EncryptedName);
+    }
+    name.ok_or(Rejected::NoServerName)
+}
+
+/// The one name of a server_name extension.
+fn only_name(content: &[u8]) -> Result<String, Rejected> {
+    let mut fields = Fields(content);
+    let mut entries = Fields(fields.vector()?);
+    fields.end()?;
+    if entries.take(1)? != [0] {
+        return Err(Rejected::Malformed("a server name that is no host's"));
+    }
+    let name = entries.vector()?;
+    // A second name, of any type, might be the one that a server takes.
+    entries.end()?;
+    if name.is_empty() || name.len() > MAX_NAME || !name.iter().all(u8::is_ascii_graphic) {
+        return Err(Rejected::Malformed("a server name that is empty, too long or not printable"));
+    }
+    Ok(name.iter().copied().map(char::from).collect())
+}
+
+/// What is left of a structure.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Rejected> {
+        let (taken, rest) =
+            self.0.split_at_checked(count).ok_or(Rejected::Malformed("a length inside the hello that does not fit"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn number(&mut self) -> Result<u16, Rejected> {
+        Ok(self.take(2)?.iter().fold(0, |number, byte| number << 8 | u16::from(*byte)))
+    }
+
+    /// A vector whose length has two bytes.
+    fn vector(&mut self) -> Result<&'a [u8], Rejected> {
+        let length = self.number()?;
+        self.take(usize::from(length))
+    }
+
+    /// A vector whose length has one byte.
+    fn short_vector(&mut self) -> Result<&'a [u8], Rejected> {
+        let length = self.take(1)?.iter().copied().map(usize::from).sum();
+        self.take(length)
+    }
+
+    fn end(&self) -> Result<(), Rejected> {
+        if self.0.is_empty() { Ok(()) } else { Err(Rejected::Malformed("bytes that belong to nothing")) }
+    }
+}
