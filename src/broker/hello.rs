@@ -82,17 +82,14 @@ impl std::error::Error for Rejected {}
 
 /// Reads what a client sends first, from its first byte on.
 pub fn client_hello(bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
-    hello(bytes, 0)
+    Reader::of_first().read(bytes)
 }
 
 /// Reads what a client sends after a server asked for a second hello, from the first byte after the
 /// first hello on. `length` counts what stood before the second one, too: the marker for old
 /// middleboxes and the early data that the server will skip (RFC 8446, sections 4.2.10 and D.4).
 pub fn second_client_hello(bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
-    match opening(bytes)? {
-        Progress::Incomplete => Ok(Progress::Incomplete),
-        Progress::Complete(start) => hello(bytes, start),
-    }
+    Reader::of_second().read(bytes)
 }
 
 /// Whether a server's first bytes ask for a second hello, which may then name another server.
@@ -164,86 +161,128 @@ fn record<'a>(bytes: &'a [u8], at: usize, kinds: &[u8], misfit: Rejected) -> Res
     Ok(Some(Record { kind, length, body, end: at + HEADER + length }))
 }
 
-/// Where the handshake begins after a request for a second hello.
-fn opening(bytes: &[u8]) -> Result<Progress<usize>, Rejected> {
-    let mut at = 0;
-    loop {
-        let kinds = [HANDSHAKE, CHANGE_CIPHER_SPEC, APPLICATION_DATA];
-        let misfit = Rejected::Malformed("a record of the wrong type before the second hello");
-        let Some(record) = record(bytes, at, &kinds, misfit)? else { return Ok(Progress::Incomplete) };
-        if record.kind == HANDSHAKE {
-            return Ok(Progress::Complete(at));
-        }
-        // A hello must still follow it.
-        if record.end + HEADER >= MAX_HELLO {
-            return Err(Rejected::TooLong);
-        }
-        if record.kind == CHANGE_CIPHER_SPEC
-            && (record.length != 1 || record.body.first().is_some_and(|byte| *byte != 1))
-        {
-            return Err(Rejected::Malformed("a ChangeCipherSpec that is none"));
-        }
-        if record.body.len() < record.length {
-            return Ok(Progress::Incomplete);
-        }
-        at = record.end;
-    }
+/// Reads a hello from a buffer that grows, and no record of it twice: a client that sends byte by byte
+/// costs no more than one that sends all at once.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    place: Place,
+    /// Where the first record starts that has not been there as a whole.
+    at: usize,
+    /// Where the hello starts; known as soon as it does.
+    start: usize,
+    /// How many bytes of the hello are in whole records.
+    seen: usize,
+    /// The hello's type and length, in four bytes, of which so many are known.
+    head: usize,
+    head_bytes: usize,
 }
 
-/// The hello in the records from `start` on.
-fn hello(bytes: &[u8], start: usize) -> Result<Progress<ClientHello>, Rejected> {
-    let Progress::Complete(end) = hello_end(bytes, start)? else { return Ok(Progress::Incomplete) };
-    let mut message = Vec::new();
-    let mut at = start;
-    while at < end
-        && let Some(record) = record(bytes, at, &[HANDSHAKE], Rejected::NotTls)?
-    {
-        message.extend_from_slice(record.body);
-        at = record.end;
-    }
-    Ok(Progress::Complete(ClientHello { server_name: server_name(&message)?, length: end }))
+/// Where in a connection a record stands, which says what it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// At its start.
+    Start,
+    /// After a hello that a server wants to have again.
+    Between,
+    /// In a hello.
+    Inside,
 }
 
-/// Where the records from `start` on end that hold a hello, and nothing else. Copies nothing: with
-/// every byte that arrives, this reads from the start again.
-fn hello_end(bytes: &[u8], start: usize) -> Result<Progress<usize>, Rejected> {
-    let mut at = start;
-    // The message's type and length, as far as they are there; and the bytes of whole records.
-    let (mut head, mut head_bytes, mut seen) = (0_usize, 0, 0);
-    loop {
-        let misfit = match at {
-            0 => Rejected::NotTls,
-            _ => Rejected::Malformed("a record inside the hello that is none of it"),
-        };
-        let Some(record) = record(bytes, at, &[HANDSHAKE], misfit)? else { return Ok(Progress::Incomplete) };
-        if head_bytes < 4 {
-            for byte in record.body.iter().take(4 - head_bytes) {
-                head = head << 8 | usize::from(*byte);
-                head_bytes += 1;
-                if head_bytes == 1 && *byte != CLIENT_HELLO {
-                    return Err(Rejected::Malformed("no ClientHello"));
-                }
-            }
-        }
-        if head_bytes == 4 {
-            let needed = 4 + (head & 0xff_ffff);
-            let Some(missing) = needed.checked_sub(seen + record.length) else {
-                return Err(Rejected::Malformed("bytes after the hello"));
+impl Reader {
+    /// For what [`client_hello`] reads.
+    pub fn of_first() -> Self {
+        Reader { place: Place::Start, at: 0, start: 0, seen: 0, head: 0, head_bytes: 0 }
+    }
+
+    /// For what [`second_client_hello`] reads.
+    pub fn of_second() -> Self {
+        Reader { place: Place::Between, ..Reader::of_first() }
+    }
+
+    /// Reads on: `bytes` are those of the last time and what came since. After a hello, or an error,
+    /// there is nothing more to read.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
+        while let Some(record) = self.record(bytes)? {
+            let missing = match record.kind {
+                HANDSHAKE => self.missing_after(&record)?,
+                kind => skippable(kind, &record)?,
             };
             let more = if missing == 0 { 0 } else { HEADER + missing };
+            // Said as soon as it is known that it will be.
             if record.end + more > MAX_HELLO {
                 return Err(Rejected::TooLong);
             }
-            if missing == 0 && record.body.len() == record.length {
-                return Ok(Progress::Complete(record.end));
+            if record.body.len() < record.length {
+                break;
+            }
+            self.at = record.end;
+            if record.kind == HANDSHAKE {
+                self.seen += record.length;
+            }
+            if missing == 0 {
+                let server_name = server_name(&self.message(bytes)?)?;
+                return Ok(Progress::Complete(ClientHello { server_name, length: self.at }));
             }
         }
-        if record.body.len() < record.length {
-            return Ok(Progress::Incomplete);
-        }
-        seen += record.length;
-        at = record.end;
+        Ok(Progress::Incomplete)
     }
+
+    /// The next record, as far as it is there, if one of its type may stand here.
+    fn record<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Record<'a>>, Rejected> {
+        let (kinds, misfit): (&[u8], _) = match self.place {
+            Place::Start => (&[HANDSHAKE], Rejected::NotTls),
+            Place::Between => (
+                &[HANDSHAKE, CHANGE_CIPHER_SPEC, APPLICATION_DATA],
+                Rejected::Malformed("a record of the wrong type before the second hello"),
+            ),
+            Place::Inside => (&[HANDSHAKE], Rejected::Malformed("a record inside the hello that is none of it")),
+        };
+        let record = record(bytes, self.at, kinds, misfit)?;
+        if self.place != Place::Inside && record.as_ref().is_some_and(|record| record.kind == HANDSHAKE) {
+            self.place = Place::Inside;
+            self.start = self.at;
+        }
+        Ok(record)
+    }
+
+    /// How many bytes of the hello come after this record; at least one while that is not known.
+    fn missing_after(&mut self, record: &Record<'_>) -> Result<usize, Rejected> {
+        // What the last call saw of this record.
+        let known = self.head_bytes.saturating_sub(self.seen);
+        for byte in record.body.iter().skip(known).take(4 - self.head_bytes) {
+            self.head = self.head << 8 | usize::from(*byte);
+            self.head_bytes += 1;
+            if self.head_bytes == 1 && *byte != CLIENT_HELLO {
+                return Err(Rejected::Malformed("no ClientHello"));
+            }
+        }
+        if self.head_bytes < 4 {
+            return Ok(1);
+        }
+        let needed = 4 + (self.head & 0xff_ffff);
+        needed.checked_sub(self.seen + record.length).ok_or(Rejected::Malformed("bytes after the hello"))
+    }
+
+    /// The hello without the records' headers. Only now, not with every byte that came.
+    fn message(&self, bytes: &[u8]) -> Result<Vec<u8>, Rejected> {
+        let mut message = Vec::with_capacity(self.seen);
+        let mut at = self.start;
+        while at < self.at
+            && let Some(record) = record(bytes, at, &[HANDSHAKE], Rejected::NotTls)?
+        {
+            message.extend_from_slice(record.body);
+            at = record.end;
+        }
+        Ok(message)
+    }
+}
+
+/// Judges a record before a second hello. How much is missing after it is not known, but a hello is.
+fn skippable(kind: u8, record: &Record<'_>) -> Result<usize, Rejected> {
+    if kind == CHANGE_CIPHER_SPEC && (record.length != 1 || record.body.first().is_some_and(|byte| *byte != 1)) {
+        return Err(Rejected::Malformed("a ChangeCipherSpec that is none"));
+    }
+    Ok(1)
 }
 
 /// The name in a whole ClientHello message (RFC 8446, section 4.1.2; RFC 6066, section 3).
