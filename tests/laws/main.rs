@@ -13,7 +13,10 @@ mod files;
 #[path = "../golden/hand_made.rs"]
 #[allow(dead_code, reason = "shared with the tests of plans and policies")]
 mod hand_made;
+mod hellos;
 mod narrowing;
+mod questions;
+mod requests;
 mod signatures;
 
 /// So many tries. Nothing is written beside the sources: a failure prints its smallest input.
