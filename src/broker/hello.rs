@@ -80,7 +80,7 @@ impl fmt::Display for Rejected {
 
 impl std::error::Error for Rejected {}
 
-/// Reads what a client sends first, from its first byte on.
+/// Reads what a client sends first, from its first byte on. For a buffer that grows there is [`Reader`].
 pub fn client_hello(bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
     Reader::of_first().read(bytes)
 }

@@ -98,7 +98,8 @@ fn what_is_no_query_gets_no_answer() {
         (ask(&[1, b'a', 0xc0, 4], A), "a pointer into the header"),
         (ask(&[0x41, 0], A), "an extended label"),
         (ask(&[0x80, 0], A), "a reserved label"),
-        (ask(&[64; 80], A), "a label of 64 bytes"),
+        (ask(&labels(&[&[b'a'; 64]]), A), "a label of 64 bytes"),
+        (ask(&labels(&[&[b'a'; 0xc0]]), A), "a pointer, or a label of 192 bytes"),
     ] {
         assert_eq!(query(&packet), None, "{why}");
     }
