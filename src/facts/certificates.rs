@@ -1,5 +1,6 @@
 //! The CA bundle of the caller: its certificates, and nothing else of that file.
 
+use std::io::BufRead;
 use std::path::Path;
 
 use super::World;
@@ -27,27 +28,47 @@ pub fn ca_certificates(world: &World) -> Result<Option<Vec<u8>>, Error> {
     if bytes.len() > MAX_CA_BUNDLE {
         return Err(refuse(format!("it has more than {MAX_CA_BUNDLE} bytes")));
     }
-    let text: String = bytes.utf8_chunks().map(|chunk| chunk.valid()).collect();
-    let certificates = pem_certificates(&text);
+    let certificates = pem_certificates(&bytes);
     if certificates.is_empty() {
         return Err(refuse("it holds no certificate".to_owned()));
     }
-    Ok(Some(certificates.into_bytes()))
+    Ok(Some(certificates))
 }
 
-/// The certificate blocks of a PEM text; comments and keys are left out.
-fn pem_certificates(text: &str) -> String {
-    let mut kept = String::new();
-    let mut inside = false;
-    for line in text.lines().map(str::trim_end) {
-        inside |= matches!(line, "-----BEGIN CERTIFICATE-----" | "-----BEGIN TRUSTED CERTIFICATE-----");
-        if inside {
-            kept.push_str(line);
-            kept.push('\n');
+/// The certificate blocks of a PEM file; comments and keys are left out. Whole blocks are copied,
+/// and only lines of dashes are looked at: a bundle has thousands of lines, and every run reads it.
+fn pem_certificates(bytes: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut block: Option<&[u8]> = None;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (line, after) = first_line(rest);
+        if line.starts_with(b"-----") {
+            match (line.trim_ascii_end(), block) {
+                (b"-----BEGIN CERTIFICATE-----" | b"-----BEGIN TRUSTED CERTIFICATE-----", None) => block = Some(rest),
+                (line, Some(start)) if line.starts_with(b"-----END ") => {
+                    kept.extend_from_slice(start.get(..start.len() - after.len()).unwrap_or_default());
+                    if !kept.ends_with(b"\n") {
+                        kept.push(b'\n');
+                    }
+                    block = None;
+                }
+                // A block that begins inside another one is none.
+                (line, Some(_)) if line.starts_with(b"-----BEGIN ") => block = None,
+                _ => {}
+            }
         }
-        inside &= !line.starts_with("-----END ");
+        rest = after;
     }
     kept
+}
+
+/// The first line with its end, and what follows it.
+fn first_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let mut after = bytes;
+    // Searches a word at a time; a loop over bytes takes most of a run's own time.
+    let length = after.skip_until(b'\n').unwrap_or(bytes.len());
+    (bytes.get(..length).unwrap_or(bytes), after)
 }
 
 #[cfg(test)]
@@ -59,9 +80,13 @@ mod tests {
         let certificate = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n";
         let key = "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n";
         assert_eq!(
-            pem_certificates(&format!("# a comment\n{key}{certificate}{key}{certificate}")),
-            certificate.repeat(2)
+            pem_certificates(format!("# a comment\n{key}{certificate}{key}{certificate}").as_bytes()),
+            certificate.repeat(2).into_bytes()
         );
-        assert_eq!(pem_certificates(key), "");
+        assert_eq!(pem_certificates(key.as_bytes()), b"");
+        // A key that is hidden in a certificate's block, and an end without a line end.
+        let hidden = format!("-----BEGIN CERTIFICATE-----\n{key}");
+        assert_eq!(pem_certificates(hidden.as_bytes()), b"");
+        assert_eq!(pem_certificates(certificate.trim_end().as_bytes()), certificate.as_bytes());
     }
 }

@@ -1,6 +1,8 @@
 //! Places that no tool may see, and where coco's own may not be.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::World;
@@ -114,5 +116,12 @@ pub fn off_limits(world: &World) -> Vec<PathBuf> {
     let named = OFF_LIMITS_AT_HOME.iter().map(|name| world.home.join(name));
     let moved = below(base("XDG_CONFIG_HOME"), ".config/").chain(below(base("XDG_DATA_HOME"), ".local/share/"));
     let all = named.chain(moved).chain(own).chain(sockets).chain(base("XDG_RUNTIME_DIR")).chain(base("GNUPGHOME"));
-    all.flat_map(|path| [fs::canonicalize(&path).ok(), Some(path)]).flatten().collect()
+    all.flat_map(|path| [resolved(&path), Some(path)]).flatten().collect()
+}
+
+/// Where the path leads, if there is anything. The kernel resolves it, in one call where there is
+/// nothing; that is most of them, and every run asks for all.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let file = File::options().read(true).custom_flags(nix::libc::O_PATH).open(path).ok()?;
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
