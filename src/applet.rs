@@ -65,6 +65,8 @@ pub enum Command {
     Lint,
     /// Checks signatures.
     Verify,
+    /// Shows what was reached and denied.
+    Log,
     /// Looks through the store.
     Search,
     /// Records consent.
@@ -100,6 +102,10 @@ pub enum Switch {
     Revoke,
     /// `--names`
     Names,
+    /// `--learn`
+    Learn,
+    /// `--denied`
+    Denied,
 }
 
 /// One row of the table of switches of a command.
@@ -166,7 +172,10 @@ pub const COMMANDS: &[CommandRow] = &[
         operands: Operands::ToolAndArguments,
         summary: "run a tool in its sandbox",
         details: "Everything after TOOL is the tool's own. The exit code is the tool's; 125 means that coco failed, 126 that the engine can't be started, 127 that there is no such tool. The first run builds the image and installs the tool.",
-        switches: &[switch(Switch::DryRun, "dry-run", Some('n'), "print the engine's commands, run nothing")],
+        switches: &[
+            switch(Switch::DryRun, "dry-run", Some('n'), "print the engine's commands, run nothing"),
+            switch(Switch::Learn, "learn", None, "allow every public host, and propose the allowed_hosts list"),
+        ],
     },
     CommandRow {
         command: Command::List,
@@ -241,6 +250,15 @@ pub const COMMANDS: &[CommandRow] = &[
         summary: "check installed coco files against their signatures",
         details: "Prints store, local or MODIFIED for each; exits 1 when one is MODIFIED.",
         switches: &[JSON],
+    },
+    CommandRow {
+        command: Command::Log,
+        name: "log",
+        usage: "[TOOL]",
+        operands: Operands::Optional,
+        summary: "show which hosts tools have reached, and which were denied",
+        details: "Oldest first, of the last few megabytes: time, tool, phase, verdict, host and port, bytes sent and received or the reason.",
+        switches: &[switch(Switch::Denied, "denied", None, "only what was denied"), JSON],
     },
     CommandRow {
         command: Command::Search,

@@ -12,6 +12,9 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use crate::names::HostPattern;
+use crate::reach::Reach;
+
 /// Where the socket is mounted inside.
 pub const SOCKET_GUEST: &str = "/run/coco/control.sock";
 /// Where the helper is mounted inside. Its name is what it is by.
@@ -42,8 +45,22 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// Directories before the image's own on PATH.
     pub path: Vec<OsString>,
+    /// What the helper does about the network.
+    pub relay: Relay,
     /// What to do.
     pub task: Task,
+}
+
+/// What the helper does about the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Relay {
+    /// Nothing: the network is the engine's.
+    #[default]
+    Absent,
+    /// It opens connections to published ports; the network is the engine's.
+    PortsOnly,
+    /// It answers names, hands over connections to these hosts, and serves published ports.
+    Names(Reach),
 }
 
 /// What the helper must find before it starts anything.
@@ -236,6 +253,18 @@ impl Launch {
         out.list(&names);
         out.list(&values);
         out.list(&self.path);
+        match &self.relay {
+            Relay::Absent => out.number(0),
+            Relay::PortsOnly => out.number(1),
+            Relay::Names(reach) => {
+                let (number, patterns) = match reach {
+                    Reach::Hosts(patterns) => (2, patterns),
+                    Reach::Public { besides } => (3, besides),
+                };
+                out.number(number);
+                out.list(&patterns.iter().map(|pattern| pattern.to_string().into()).collect::<Vec<_>>());
+            }
+        }
         match &self.task {
             Task::Run { program, arguments, terminal } => {
                 out.number(0);
@@ -287,6 +316,16 @@ impl Launch {
             return None;
         }
         let path = rest.list()?;
+        let relay = match rest.number()? {
+            0 => Relay::Absent,
+            1 => Relay::PortsOnly,
+            number @ (2 | 3) => {
+                let pattern = |text: OsString| HostPattern::new(text.to_str()?).ok();
+                let patterns = rest.list()?.into_iter().map(pattern).collect::<Option<_>>()?;
+                Relay::Names(if number == 2 { Reach::Hosts(patterns) } else { Reach::Public { besides: patterns } })
+            }
+            _ => return None,
+        };
         let task = match rest.number()? {
             0 => Task::Run {
                 program: rest.text()?,
@@ -312,6 +351,7 @@ impl Launch {
             workdir,
             environment: names.into_iter().zip(values).collect(),
             path,
+            relay,
             task,
         })
     }
@@ -449,6 +489,7 @@ mod tests {
             workdir: "/workspace".into(),
             environment: vec![("A".into(), OsString::from_vec(b"\xff\n".to_vec()))],
             path: vec!["/coco/data/bin".into()],
+            relay: Relay::Names(Reach::Hosts(vec![HostPattern::new("*.example.com:8443").unwrap()])),
             task: Task::Run {
                 program: "x".into(),
                 arguments: vec!["".into(), OsString::from_vec(vec![1, 255])],

@@ -15,21 +15,24 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
+use crate::broker::journal::Summary;
+use crate::broker::{self, Broker};
 use crate::control::{self, Deliver, Installed, Message, Streams};
 use crate::error::Error;
 use crate::install::{Lock, lock_shared, make_private};
-use crate::plan::Plan;
+use crate::plan::{NETWORK_SOCKET, Plan};
 use crate::term;
 
 mod programs;
 mod run_directory;
 mod terminal;
 
+use programs::resolver;
 pub use programs::{ask, build, fetch, guard};
 use run_directory::RunDirectory;
 pub use run_directory::private_runtime;
@@ -52,8 +55,8 @@ pub enum Outcome {
     EngineFailed(u8),
 }
 
-/// Runs the tool, with the caller's own standard streams.
-pub fn run(plan: &Plan) -> Result<Outcome, Error> {
+/// Runs the tool, with the caller's own standard streams; also tells what its network was used for.
+pub fn run(plan: &Plan) -> Result<(Outcome, Summary), Error> {
     let mut command = engine_command(plan);
     let pump = match plan.streams {
         // The engine's client reads the terminal and sets it raw, so it shares coco's place in the
@@ -75,13 +78,15 @@ pub fn run(plan: &Plan) -> Result<Outcome, Error> {
         terminal::pump(pipe);
     }
     session.wait()?;
-    match session.end {
-        End { refused: Some((message, hint)), .. } => Err(Error::Sandbox { message, hint }),
-        End { cancelled: Some(signal), .. } => Ok(Outcome::Exited(signal_code(signal))),
-        End { exited: Some(code), .. } => Ok(Outcome::Exited(code)),
-        End { connected: true, status, .. } => Ok(Outcome::Exited(exit_code(status))),
-        End { status, .. } => Ok(Outcome::EngineFailed(exit_code(status))),
-    }
+    let summary = session.finish_network();
+    let outcome = match std::mem::take(&mut session.end) {
+        End { refused: Some((message, hint)), .. } => return Err(Error::Sandbox { message, hint }),
+        End { cancelled: Some(signal), .. } => Outcome::Exited(signal_code(signal)),
+        End { exited: Some(code), .. } => Outcome::Exited(code),
+        End { connected: true, status, .. } => Outcome::Exited(exit_code(status)),
+        End { status, .. } => Outcome::EngineFailed(exit_code(status)),
+    };
+    Ok((outcome, summary))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,19 +96,22 @@ enum Pump {
 }
 
 /// Carries out a part of the install phase; what the engine and the installer print goes to `log`.
+/// What the network was used for is added to `network`, also when the rest fails.
 ///
 /// # Errors
 /// Whatever kept the helper from reporting success. [`Error::Engine`] when it never came up.
-pub fn install(plan: &Plan, tool: &str, log: &Path) -> Result<Installed, Error> {
+pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Result<Installed, Error> {
     let file = fs::File::options().create(true).append(true).open(log).map_err(Error::io("open", log))?;
     let mut command = engine_command(plan);
     let copy = file.try_clone().map_err(Error::io("open", log))?;
     command.process_group(0).stdin(Stdio::null()).stdout(copy).stderr(file);
     let mut session = Session::start(plan, command)?;
     session.patience = Patience::EndsWithTheFirstSignal;
-    session.wait()?;
+    let waited = session.wait();
+    network.add(session.finish_network());
+    waited?;
     let failed = |message: String, hint: String| Error::Install { tool: tool.to_owned(), message, hint };
-    match session.end {
+    match std::mem::take(&mut session.end) {
         End { cancelled: Some(signal), .. } => {
             Err(failed(format!("interrupted by {signal}"), "start the tool again to install it".to_owned()))
         }
@@ -158,11 +166,13 @@ struct Session<'a> {
     settings: Option<Termios>,
     engine: Child,
     signals: SignalFd,
+    _mask: Mask,
     listener: Option<UnixListener>,
     helper: Option<UnixStream>,
     deadline: Option<Instant>,
     patience: Patience,
     end: End,
+    broker: Option<Broker>,
     _directory: RunDirectory<'a>,
     _locks: Vec<Lock>,
 }
@@ -176,6 +186,12 @@ impl<'a> Session<'a> {
         let directory = RunDirectory::make(plan)?;
         let socket = plan.run_directory.join("control.sock");
         let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
+        // Before the engine starts: a published port that is in use is an error, and no half a run.
+        let listening = plan
+            .broker
+            .as_ref()
+            .map(|orders| broker::bind_all(orders, &plan.run_directory.join(NETWORK_SOCKET)))
+            .transpose()?;
         let settings = match plan.streams {
             Streams::Terminal => tcgetattr(io::stdin()).ok(),
             Streams::Pipes => None,
@@ -189,15 +205,24 @@ impl<'a> Session<'a> {
         for signal in HANDLED.iter().filter(|signal| !ignored.contains(signal)) {
             set.add(*signal);
         }
-        let signals = set
-            .thread_block()
-            .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))
+        let before = set
+            .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+            .map_err(|error| Error::io("block signals in", "/proc/self")(error.into()))?;
+        let mask = Mask(before);
+        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(|error| Error::io("watch for signals in", "/proc/self")(error.into()))?;
+        // Its threads inherit the blocked signals: only this one takes them.
+        let broker = listening
+            .zip(plan.broker.as_ref())
+            .map(|(listening, orders)| listening.serve(orders, resolver(orders.getent.clone())))
+            .transpose()?;
         Ok(Session {
             plan,
             settings,
+            broker,
             engine,
             signals,
+            _mask: mask,
             listener: Some(listener),
             helper: None,
             deadline: None,
@@ -206,6 +231,11 @@ impl<'a> Session<'a> {
             _directory: directory,
             _locks: locks,
         })
+    }
+
+    /// Ends the network, and tells what it was used for.
+    fn finish_network(&mut self) -> Summary {
+        self.broker.take().map(Broker::finish).unwrap_or_default()
     }
 
     /// Waits until the engine's client has ended.
@@ -333,6 +363,23 @@ impl<'a> Session<'a> {
         self.helper = None;
         self.listener = None;
         self.deadline = None;
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        // What came too late is not for whoever comes next.
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+    }
+}
+
+/// The signals that were blocked before a session, and are again after it: the next session's
+/// engine must not inherit a blocked mask.
+struct Mask(SigSet);
+
+impl Drop for Mask {
+    fn drop(&mut self) {
+        let _ = self.0.thread_set_mask();
     }
 }
 

@@ -15,6 +15,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::config::{CocoFile, MountSource};
 use crate::error::Error;
 use crate::term;
+use crate::upstream::Upstream;
 
 mod certificates;
 mod places;
@@ -184,6 +185,10 @@ pub struct Facts {
     pub consent: Option<String>,
     /// The X display's socket and cookie, if there is one.
     pub display: Option<Display>,
+    /// How hosts are reached, by `HTTPS_PROXY` and `NO_PROXY`.
+    pub upstream: Upstream,
+    /// The program that looks names up as all of this machine does, name services included.
+    pub getent: Option<PathBuf>,
 }
 
 /// The longest runtime directory, in bytes: a socket's path has 107 (unix(7)), `/run-PID/control.sock`
@@ -300,9 +305,21 @@ impl Facts {
             ca_certificates: ca_certificates(world)?,
             consent,
             display: display(world),
+            upstream: upstream(world),
+            getent: search_path(world, "getent")?,
             cwd,
         })
     }
+}
+
+/// The lower-case spelling comes first, as curl has it.
+fn upstream(world: &World) -> Upstream {
+    let value = |lower: &str, upper: &str| {
+        let value = world.variable(lower).or_else(|| world.variable(upper))?;
+        // What is no text has no usable address in it; the reason is told when it is used.
+        Some(value.to_str().unwrap_or("\u{fffd}"))
+    };
+    Upstream::new(value("https_proxy", "HTTPS_PROXY"), value("no_proxy", "NO_PROXY"))
 }
 
 /// The controllers of this process's cgroup, version 2 (cgroups(7)); with version 1 a plain user has

@@ -40,6 +40,8 @@ pub struct Record {
     pub path: Vec<String>,
     /// Variables that the runtimes want.
     pub environment: Vec<(String, String)>,
+    /// The hosts that the installation contacted, `name:port`.
+    pub hosts: Vec<String>,
 }
 
 /// The largest record, in bytes.
@@ -107,6 +109,7 @@ pub fn read_record(path: &Path) -> Option<Record> {
         data: text("data"),
         path: list("path").iter().map(|item| item.text().map(str::to_owned)).collect::<Option<_>>()?,
         environment: list("environment").iter().map(pair).collect::<Option<_>>()?,
+        hosts: list("hosts").iter().map(|item| item.text().map(str::to_owned)).collect::<Option<_>>()?,
     })
 }
 
@@ -121,6 +124,7 @@ pub fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
         "data": record.data,
         "path": record.path,
         "environment": record.environment.iter().map(|(name, value)| json!([name, value])).collect::<Vec<_>>(),
+        "hosts": record.hosts,
     });
     write_record_json(path, &text)
 }
@@ -303,6 +307,7 @@ mod tests {
             data: Some("data-1".into()),
             path: vec!["/coco/data/bin".into()],
             environment: vec![("A".into(), "b".into())],
+            hosts: vec!["a.example:443".into()],
         };
         write_record(&path, &record).unwrap();
         assert_eq!(read_record(&path), Some(record));

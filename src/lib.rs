@@ -12,6 +12,7 @@
 pub mod applet;
 pub mod args;
 pub mod broker;
+pub mod channel;
 pub mod config;
 pub mod control;
 pub mod engine;
@@ -20,6 +21,7 @@ pub mod exec;
 pub mod explain;
 pub mod facts;
 pub mod help;
+pub mod helper;
 pub mod image;
 pub mod install;
 pub mod json;
@@ -27,20 +29,22 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod prepare;
+pub mod reach;
 pub mod signed;
 pub mod store;
 pub mod term;
 pub mod tools;
+pub mod upstream;
 pub mod xauthority;
 
 mod cmd;
 mod fetch;
-pub mod helper;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 
 use applet::Applet;
+use broker::journal::Summary;
 use error::Error;
 use exec::Outcome;
 use facts::{Facts, World};
@@ -56,19 +60,31 @@ pub fn main() -> u8 {
         Applet::Init => Ok(helper::main(&arguments)),
         Applet::Guard => Err(exec::guard(&arguments)),
         Applet::Manage => cmd::manage(&guarded_world("coco")?, arguments),
-        Applet::Tool(tool) => run_tool(&guarded_world(tool.as_str())?, &tool, &arguments),
+        Applet::Tool(tool) => run_tool(&guarded_world(tool.as_str())?, &tool, &arguments, Mode::Granted),
     });
     outcome.unwrap_or_else(|error| error.report())
+}
+
+/// Which hosts a run may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Those that the coco file grants.
+    Granted,
+    /// Every public one, to find out which the tool wants; asked for on the command line.
+    DangerousLearn,
 }
 
 /// One run of a tool: the pipeline.
 ///
 /// # Errors
 /// Whatever kept the tool from being started; its own failure is an exit code.
-pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString]) -> Result<u8, Error> {
+pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) -> Result<u8, Error> {
     let tool = tools::load(world, name)?;
     let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
-    let policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
+    let mut policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
+    if mode == Mode::DangerousLearn {
+        policy = policy.dangerous_learn();
+    }
     let engine = facts::find_engine(world)?;
     for warning in &policy.warnings {
         term::note("warning", warning);
@@ -87,8 +103,12 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString]) -> Resul
         if world.is_on("COCO_DEBUG") {
             term::relay(&explain::plan("run phase", &plan));
         }
-        match exec::run(&plan)? {
-            Outcome::Exited(code) => return Ok(code),
+        let (outcome, summary) = exec::run(&plan)?;
+        match outcome {
+            Outcome::Exited(code) => {
+                tell_network(world, &tool, &summary, mode);
+                return Ok(code);
+            }
             Outcome::EngineFailed(code)
                 if code != error::EXIT_FAILURE || !image::forget_if_gone(world, &engine, stage, &image) =>
             {
@@ -101,6 +121,19 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString]) -> Resul
         }
     }
     Err(Error::Engine { message: "the engine lost the image again".to_owned(), hint: "try coco rebuild".to_owned() })
+}
+
+/// What was denied, and what a learning run has learnt. An editor that reads standard error can
+/// ask for silence; a person at a terminal is always told.
+fn tell_network(world: &World, tool: &tools::Tool, summary: &Summary, mode: Mode) {
+    if world.terminals.stderr || world.variable("COCO_QUIET").is_none() {
+        for line in explain::denied(&tool.name, summary, &tool.path) {
+            term::say(&line);
+        }
+    }
+    if mode == Mode::DangerousLearn {
+        term::relay(&explain::learned(&tool.name, summary, &tool.path));
+    }
 }
 
 /// The world, unless an engine that coco started has started coco.

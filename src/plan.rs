@@ -7,15 +7,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::broker;
+use crate::channel::NETWORK_GUEST;
 use crate::config::{self, Access, Isolation, Relabel};
 use crate::control::{
-    DATA_GUEST, Enclosure, Expect, HELPER_GUEST, HOME_GUEST, Interfaces, Launch, RUNTIMES_GUEST, SOCKET_GUEST, Streams,
-    Task,
+    DATA_GUEST, Enclosure, Expect, HELPER_GUEST, HOME_GUEST, Interfaces, Launch, RUNTIMES_GUEST, Relay, SOCKET_GUEST,
+    Streams, Task,
 };
 use crate::engine::{Engine, EngineKind, UserMapping};
 use crate::facts::{Controllers, Facts, SeLinux, World};
 use crate::install::Record;
-use crate::names::ToolName;
+use crate::names::{PublishedPort, ToolName};
 use crate::policy::{CA_GUEST, CA_VARIABLES, Creation, Policy, Posture, RunNetwork};
 
 /// Where a private Xauthority is mounted inside.
@@ -43,9 +45,19 @@ pub struct Plan {
     pub directories: Vec<PathBuf>,
     /// Directories that running tools hold a lock on, so that none is removed under them.
     pub in_use: Vec<PathBuf>,
+    /// What the broker does; `None` where there is nothing for it to do.
+    pub broker: Option<broker::Orders>,
     /// What the standard streams are.
     pub streams: Streams,
 }
+
+/// The socket of the relay channel, in the run's own directory.
+pub const NETWORK_SOCKET: &str = "network.sock";
+
+/// Names are asked of the helper, which answers at once.
+const RESOLV_CONF: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:5\n";
+/// Files first, then the helper; no other way of finding names.
+const NSSWITCH_CONF: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n";
 
 /// The only names that resolve without a network; engines would put the host's own names there.
 const HOSTS: &str = "127.0.0.1 localhost coco\n::1 localhost ip6-localhost\n";
@@ -115,6 +127,11 @@ pub fn tool_directory(world: &World, engine: &Engine, tool: &ToolName) -> PathBu
     world.directories.volumes.join(engine.kind.program()).join(tool.as_str())
 }
 
+/// Where all runs write what was reached and denied.
+pub fn journal(world: &World) -> PathBuf {
+    world.directories.state.join("log").join("network.jsonl")
+}
+
 fn runtimes_directory(world: &World, engine: &Engine, policy: &Policy) -> PathBuf {
     match policy.installation.isolation {
         // No tool is called so: a tool's name has no leading dot.
@@ -152,10 +169,7 @@ pub fn run(
     }
     builder.option("--cap-drop=all");
     builder.option(format!("--user={}", engine.user(world.uid, world.gid)));
-    builder.network(&policy.network);
-    for port in &policy.ports {
-        builder.option(format!("--publish={port}/tcp"));
-    }
+    builder.network(policy, facts, &policy.network, &policy.ports, "run");
     builder.tmpfs("/tmp");
     builder.tmpfs("/var/tmp");
     builder.tmpfs(HOME_GUEST);
@@ -171,6 +185,7 @@ pub fn run(
         workdir: policy.workdir.clone().into_os_string(),
         environment,
         path: record.path.iter().map(OsString::from).collect(),
+        relay: Relay::default(),
         task: Task::Run { program: policy.program.as_str().into(), arguments: arguments.to_vec(), terminal: streams },
     };
     builder.finish(image, launch, streams)
@@ -184,13 +199,11 @@ fn run_expect(policy: &Policy, world: &World, facts: &Facts) -> Expect {
             Posture::Closed => Enclosure::Closed,
             Posture::DangerousConsented => Enclosure::DangerousUnchecked,
         },
-        network: match (&policy.network, policy.posture) {
-            (RunNetwork::None, Posture::Closed) => Interfaces::LoopbackOnly,
-            (RunNetwork::None, Posture::DangerousConsented)
-            | (
-                RunNetwork::DangerousEngineDefault | RunNetwork::DangerousEngineNetwork(_) | RunNetwork::DangerousHost,
-                Posture::Closed | Posture::DangerousConsented,
-            ) => Interfaces::Any,
+        network: match (policy.network.reach(), policy.posture) {
+            (Some(_), Posture::Closed) => Interfaces::LoopbackOnly,
+            (Some(_), Posture::DangerousConsented) | (None, Posture::Closed | Posture::DangerousConsented) => {
+                Interfaces::Any
+            }
         },
         mounts: Vec::new(),
         trees: policy
@@ -290,8 +303,7 @@ pub fn install_tool(
 fn install<'a>(policy: &Policy, world: &'a World, facts: &Facts, engine: &'a Engine, part: &str) -> Builder<'a> {
     let mut builder = Builder::new(world, engine, part);
     builder.common(policy, facts);
-    // Until the broker serves the install phase, it has the engine's own network.
-    builder.network(&RunNetwork::DangerousEngineDefault);
+    builder.network(policy, facts, &RunNetwork::Public, &[], "install");
     builder.tmpfs("/tmp");
     builder.tmpfs("/var/tmp");
     builder.tmpfs(HOME_GUEST);
@@ -315,16 +327,17 @@ fn install_launch(
         expect: Expect {
             owner: world.uid,
             enclosure,
-            network: Interfaces::Any,
+            network: Interfaces::LoopbackOnly,
             mounts: Vec::new(),
             trees: Vec::new(),
-            namespaces: own_namespaces(facts, &RunNetwork::DangerousEngineDefault),
+            namespaces: own_namespaces(facts, &RunNetwork::Public),
             identities: Vec::new(),
         },
         umask: 0o022,
         workdir: "/".into(),
         environment,
         path: runtimes.path.iter().map(OsString::from).collect(),
+        relay: Relay::default(),
         task,
     }
 }
@@ -346,6 +359,8 @@ struct Builder<'a> {
     directories: Vec<PathBuf>,
     in_use: Vec<PathBuf>,
     mount_points: Vec<OsString>,
+    relay: Relay,
+    broker: Option<broker::Orders>,
 }
 
 impl<'a> Builder<'a> {
@@ -359,6 +374,8 @@ impl<'a> Builder<'a> {
             directories: Vec::new(),
             in_use: Vec::new(),
             mount_points: Vec::new(),
+            relay: Relay::Absent,
+            broker: None,
         }
     }
 
@@ -424,13 +441,46 @@ impl<'a> Builder<'a> {
         self.bind(&Bind::new(&path, dst, Access::ReadOnly));
     }
 
-    fn network(&mut self, network: &RunNetwork) {
+    /// The engine's part of the network, and the broker's where it has one.
+    fn network(
+        &mut self,
+        policy: &Policy,
+        facts: &Facts,
+        network: &RunNetwork,
+        ports: &[PublishedPort],
+        phase: &'static str,
+    ) {
         match network {
-            RunNetwork::None => self.option("--network=none"),
+            RunNetwork::None | RunNetwork::Hosts(_) | RunNetwork::Public | RunNetwork::DangerousLearn(_) => {
+                self.option("--network=none");
+                // The helper listens on ports below 1024, and has no capability for it.
+                self.option("--sysctl=net.ipv4.ip_unprivileged_port_start=0");
+                self.file("resolv.conf", RESOLV_CONF.as_bytes(), "/etc/resolv.conf");
+                self.file("nsswitch.conf", NSSWITCH_CONF.as_bytes(), "/etc/nsswitch.conf");
+            }
             RunNetwork::DangerousEngineDefault => {}
             RunNetwork::DangerousEngineNetwork(name) => self.option(format!("--network={name}")),
             RunNetwork::DangerousHost => self.option("--network=host"),
         }
+        // On the host's own network, a tool's port is the host's port already.
+        let published = |port: &&PublishedPort| *network != RunNetwork::DangerousHost || port.host != port.container;
+        let ports: Vec<PublishedPort> = ports.iter().filter(published).cloned().collect();
+        self.relay = match network.reach() {
+            Some(reach) => Relay::Names(reach),
+            None if ports.is_empty() => return,
+            None => Relay::PortsOnly,
+        };
+        let socket = self.run_directory.join(NETWORK_SOCKET);
+        self.bind(&Bind::new(&socket, NETWORK_GUEST, Access::ReadOnly));
+        self.broker = Some(broker::Orders {
+            reach: network.reach().unwrap_or_default(),
+            ports,
+            upstream: facts.upstream.clone(),
+            getent: facts.getent.clone(),
+            journal: journal(self.world),
+            tool: policy.tool.to_string(),
+            phase,
+        });
     }
 
     fn tmpfs(&mut self, dst: &str) {
@@ -514,6 +564,7 @@ impl<'a> Builder<'a> {
     fn finish(mut self, image: &str, mut launch: Launch, streams: Streams) -> Plan {
         self.option(image);
         launch.expect.mounts = self.mount_points;
+        launch.relay = self.relay;
         Plan {
             program: self.engine.path.clone(),
             arguments: self.arguments,
@@ -522,6 +573,7 @@ impl<'a> Builder<'a> {
             run_files: self.run_files,
             directories: self.directories,
             in_use: self.in_use,
+            broker: self.broker,
             streams,
         }
     }

@@ -11,7 +11,11 @@ use std::path::PathBuf;
 use crate::config::{Access, CocoFile, Isolation, Network, Protect, Relabel, X11};
 use crate::error::Error;
 use crate::facts::{Display, Facts, Identity, World};
-use crate::names::{AptName, EnvName, GuestPath, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec};
+use crate::names::{
+    AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec,
+};
+use crate::reach::Reach;
+use crate::upstream::Upstream;
 
 mod mounts;
 
@@ -111,12 +115,33 @@ pub enum RunNetwork {
     /// No interface but a loopback of its own.
     #[default]
     None,
+    /// No interface either; these hosts, through the broker.
+    Hosts(Vec<HostPattern>),
+    /// No interface either; any public host, through the broker.
+    Public,
+    /// The same and these hosts, asked for on the command line for one run.
+    DangerousLearn(Vec<HostPattern>),
     /// The engine's own network, private addresses included.
     DangerousEngineDefault,
     /// A network that the user made.
     DangerousEngineNetwork(NetworkName),
     /// The host's own.
     DangerousHost,
+}
+
+impl RunNetwork {
+    /// What the broker lets through; `None` where the engine's own network is in use.
+    pub fn reach(&self) -> Option<Reach> {
+        match self {
+            RunNetwork::None => Some(Reach::default()),
+            RunNetwork::Hosts(hosts) => Some(Reach::Hosts(hosts.clone())),
+            RunNetwork::Public => Some(Reach::PUBLIC),
+            RunNetwork::DangerousLearn(besides) => Some(Reach::Public { besides: besides.clone() }),
+            RunNetwork::DangerousEngineDefault | RunNetwork::DangerousEngineNetwork(_) | RunNetwork::DangerousHost => {
+                None
+            }
+        }
+    }
 }
 
 /// Whether the helper insists on a closed sandbox before it starts the tool.
@@ -156,7 +181,10 @@ pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, di
         }
         ports.push(port);
     }
-    enforceable(tool, file, &network, &ports)?;
+    enforceable(tool, file)?;
+    if let (Upstream::Unusable(reason), RunNetwork::Hosts(_) | RunNetwork::Public) = (&facts.upstream, &network) {
+        warnings.push(format!("HTTPS_PROXY: {reason}; {tool} will reach nothing"));
+    }
     let mounts = mounts::grants(file, world, facts)?;
     let (engine_arguments, posture) = engine_arguments(tool, file, consent)?;
     let display = match file.x11 {
@@ -199,6 +227,23 @@ enum Consent {
     Given,
 }
 
+impl Policy {
+    /// The same, but with every public host in reach: for a run that is to show which hosts the
+    /// tool wants. The engine's and the host's own networks, which hide that, are left out too.
+    pub fn dangerous_learn(mut self) -> Policy {
+        self.network = RunNetwork::DangerousLearn(match self.network {
+            RunNetwork::Hosts(hosts) => hosts,
+            RunNetwork::DangerousLearn(besides) => besides,
+            RunNetwork::None
+            | RunNetwork::Public
+            | RunNetwork::DangerousEngineDefault
+            | RunNetwork::DangerousEngineNetwork(_)
+            | RunNetwork::DangerousHost => Vec::new(),
+        });
+        self
+    }
+}
+
 /// What a coco file needs consent for, in words; empty for most.
 pub fn needs_consent(file: &CocoFile) -> Vec<String> {
     let mut needs: Vec<String> = file
@@ -235,18 +280,10 @@ fn network(
         ));
         return Ok(RunNetwork::DangerousEngineDefault);
     }
-    let not_enforced = |option| {
-        Err(Error::NotEnforced {
-            tool: tool.to_string(),
-            option,
-            hint: "COCO_ALLOW_NETWORK=1 runs it once with the engine's whole network instead, if you accept that"
-                .to_owned(),
-        })
-    };
     match &file.network {
         Network::None => Ok(RunNetwork::None),
-        Network::AllowedHosts(_) => not_enforced("allowed_hosts"),
-        Network::Public => not_enforced("network: public"),
+        Network::AllowedHosts(hosts) => Ok(RunNetwork::Hosts(hosts.clone())),
+        Network::Public => Ok(RunNetwork::Public),
         Network::EngineDefault => Ok(RunNetwork::DangerousEngineDefault),
         Network::EngineNetwork(name) => Ok(RunNetwork::DangerousEngineNetwork(name.clone())),
         Network::DangerousHost => match consent {
@@ -274,27 +311,15 @@ fn extra_ports(world: &World) -> Result<Vec<PublishedPort>, Error> {
 }
 
 /// What this version can't enforce is refused: a tool never runs with less than its file asks for.
-fn enforceable(tool: &ToolName, file: &CocoFile, network: &RunNetwork, ports: &[PublishedPort]) -> Result<(), Error> {
-    let refuse = |option, hint: &str| Err(Error::NotEnforced { tool: tool.to_string(), option, hint: hint.to_owned() });
+fn enforceable(tool: &ToolName, file: &CocoFile) -> Result<(), Error> {
     match &file.protect {
         // The second is what happens anyway: nothing is protected yet.
-        Protect::Default | Protect::DangerousNothing => {}
-        Protect::List | Protect::Paths(_) => {
-            return refuse("protect", "leave \"protect\" out, and mount read-only what must not change");
-        }
-    }
-    match network {
-        RunNetwork::None if !ports.is_empty() => refuse(
-            "ports without a network",
-            "engines drop such ports silently; with \"network\": \"default\" they work",
-        ),
-        RunNetwork::DangerousHost if !ports.is_empty() => {
-            refuse("ports on the host's network", "leave \"ports\" out: the tool listens on the host itself")
-        }
-        RunNetwork::None
-        | RunNetwork::DangerousEngineDefault
-        | RunNetwork::DangerousEngineNetwork(_)
-        | RunNetwork::DangerousHost => Ok(()),
+        Protect::Default | Protect::DangerousNothing => Ok(()),
+        Protect::List | Protect::Paths(_) => Err(Error::NotEnforced {
+            tool: tool.to_string(),
+            option: "protect",
+            hint: "leave \"protect\" out, and mount read-only what must not change".to_owned(),
+        }),
     }
 }
 

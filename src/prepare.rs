@@ -7,10 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::broker::journal::Summary;
 use crate::control::Installed;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::exec;
+use crate::explain;
 use crate::facts::{Facts, World};
 use crate::image::{self, Stage};
 use crate::install::{
@@ -107,11 +109,15 @@ fn install(
     );
     let started = Instant::now();
     term::say(&format!("installing {specifier} for {}", policy.tool));
-    let outcome = phases(world, facts, policy, engine, &image, &data, pinned.as_deref(), &log);
+    let mut network = Summary::default();
+    let outcome = phases(world, facts, policy, engine, &image, &data, pinned.as_deref(), &log, &mut network);
     let installed = match outcome {
         Ok(installed) => installed,
         Err(error) => {
             show_log(&log);
+            for line in explain::denied_while_installing(&network) {
+                term::say(&line);
+            }
             // What is left of it is never trusted; prune removes what can't be removed now.
             let _ = remove_tree(&own.join(&data));
             return Err(error);
@@ -126,6 +132,7 @@ fn install(
         data: Some(data),
         path: installed.path,
         environment: installed.environment,
+        hosts: network.reached.iter().map(|(host, port)| format!("{host}:{port}")).collect(),
     };
     write_record(&path, &record)?;
     term::say(&format!("installed {} {} in {:.1} s", policy.tool, record.version, started.elapsed().as_secs_f32()));
@@ -143,6 +150,7 @@ fn phases(
     data: &str,
     pinned: Option<&str>,
     log: &Path,
+    network: &mut Summary,
 ) -> Result<Installed, Error> {
     let tool = policy.tool.as_str();
     let checked = |installed: Installed| {
@@ -157,12 +165,12 @@ fn phases(
         let lock = world.directories.volumes.join(engine.kind.program()).join(".runtimes.lock");
         let _lock = lock_exclusive(&lock, || term::say("waiting for another coco that installs runtimes"))?;
         let installed =
-            checked(exec::install(&plan::install_runtimes(policy, world, facts, engine, image), tool, log)?)?;
+            checked(exec::install(&plan::install_runtimes(policy, world, facts, engine, image), tool, log, network)?)?;
         runtimes.path = installed.path;
         runtimes.environment = installed.environment;
     }
     let plan = plan::install_tool(policy, world, facts, engine, image, data, &runtimes, pinned);
-    let mut installed = checked(exec::install(&plan, tool, log)?)?;
+    let mut installed = checked(exec::install(&plan, tool, log, network)?)?;
     installed.path.extend(runtimes.path);
     installed.environment.splice(0..0, runtimes.environment);
     Ok(installed)

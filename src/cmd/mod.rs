@@ -11,11 +11,12 @@ use crate::image::{self, Cache};
 use crate::install::Record;
 use crate::names::ToolName;
 use crate::policy::Policy;
-use crate::{explain, help, plan, policy, prepare, run_tool, term, tool_name, tools};
+use crate::{Mode, explain, help, plan, policy, prepare, run_tool, term, tool_name, tools};
 
 mod get;
 mod links;
 mod list;
+mod log;
 mod prune;
 mod review;
 
@@ -40,6 +41,7 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
         Command::Show => show(world, &first_name(&line)?),
         Command::Lint => review::lint(world, &line),
         Command::Verify => review::verify(world, &line),
+        Command::Log => log::log(world, &line),
         Command::Search => list::search(world, &line),
         Command::Allow => review::allow(world, &first_name(&line)?, line.has(Switch::Revoke)),
         Command::Upgrade => upgrade(world, &line),
@@ -75,11 +77,18 @@ fn help(line: &Line) -> Result<u8, Error> {
 fn run(world: &World, line: &Line) -> Result<u8, Error> {
     let name = first_name(line)?;
     let arguments = line.operands.get(1..).unwrap_or_default();
+    let learn = line.has(Switch::Learn);
     if line.has(Switch::DryRun) {
-        let Decided { facts, policy, .. } = decide(world, &name)?;
+        let Decided { facts, mut policy, .. } = decide(world, &name)?;
+        if learn {
+            policy = policy.dangerous_learn();
+        }
         return show_plans(world, &facts, &policy, &facts::find_engine(world)?, arguments);
     }
-    run_tool(world, &name, arguments)
+    if learn {
+        term::note("warning", &format!("--learn: {name} may reach every public host in this run"));
+    }
+    run_tool(world, &name, arguments, if learn { Mode::DangerousLearn } else { Mode::Granted })
 }
 
 /// What there is to know about a tool before anything is started.
@@ -105,8 +114,7 @@ fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
     if let Some(text) = &tool.file.description {
         term::out(&format!("{text}\n\n"));
     }
-    let version = record.as_ref().map(|record| record.version.as_str());
-    term::out(&explain::policy(&policy, plan::settable(&engine, &facts), version, &tool.path));
+    term::out(&explain::policy(&policy, plan::settable(&engine, &facts), record.as_ref(), &tool.path));
     term::out("\n");
     show_plans(world, &facts, &policy, &engine, &[])
 }
@@ -127,7 +135,7 @@ fn show_plans(
         let plan = plan::install_runtimes(policy, world, facts, engine, &image);
         term::out(&format!(
             "{}\n",
-            explain::plan("install phase, runtimes: once, with network, nothing of yours", &plan)
+            explain::plan("install phase, runtimes: once, with public hosts, nothing of yours", &plan)
         ));
     }
     if policy.installation.is_nothing() {
@@ -137,7 +145,7 @@ fn show_plans(
         let plan = plan::install_tool(policy, world, facts, engine, &image, &data, &Record::default(), None);
         let title = match record {
             Some(_) => "install phase: done; it was",
-            None => "install phase: once, with network, nothing of yours",
+            None => "install phase: once, with public hosts, nothing of yours",
         };
         term::out(&format!("{}\n", explain::plan(title, &plan)));
     }

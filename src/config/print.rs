@@ -35,7 +35,7 @@ impl CocoFile {
         match &self.network {
             Network::None => {}
             Network::AllowedHosts(hosts) => {
-                put("allowed_hosts", some_array(hosts.iter().map(|host| json!(host.as_str())).collect()));
+                put("allowed_hosts", some_array(hosts.iter().map(|host| json!(host.to_string())).collect()));
             }
             Network::Public => put("network", Some(json!("public"))),
             Network::EngineDefault => put("network", Some(json!("default"))),

@@ -1,13 +1,18 @@
 //! Short-lived programs: questions to an engine, image builds and their guard, curl.
 
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::RECURSION_GUARD;
+use crate::broker::Resolve;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::term;
@@ -94,4 +99,66 @@ pub fn fetch(curl: &Path, arguments: &[std::ffi::OsString], limit: usize) -> Res
     }
     let status = child.wait().map_err(failed)?;
     Ok((status.code(), bytes))
+}
+
+/// How long one look-up may take: two tries of five seconds are resolv.conf(5)'s default.
+const LOOKUP_TIME: Duration = Duration::from_secs(12);
+/// The longest answer that is read, in bytes; a line is an address.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// Looks names up with the host's getent(1): its name services decide as for every other program,
+/// and none of their modules is loaded into this one, which is static.
+pub fn resolver(getent: Option<PathBuf>) -> Resolve {
+    Arc::new(move |name| match &getent {
+        Some(getent) => lookup(getent, name),
+        None => Err(io::Error::other("there is no getent on the PATH to look names up with")),
+    })
+}
+
+fn lookup(getent: &Path, name: &str) -> io::Result<Vec<IpAddr>> {
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
+    let mut command = Command::new(getent);
+    // Nothing of the environment: HOSTALIASES and its like would answer instead. And no search
+    // domains: another name is another host.
+    command.args(["ahosts", name]).env_clear().env("LOCALDOMAIN", "").current_dir("/");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let answer = child.stdout.take().map_or(Ok(Vec::new()), |stdout| read_in_time(stdout, LOOKUP_TIME));
+    if answer.is_err() {
+        // It may have ended by itself just now.
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    let answer = answer?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for line in answer.utf8_chunks().flat_map(|chunk| chunk.valid().lines()) {
+        // One line for each type of socket; the address stands first.
+        if let Some(address) = line.split_whitespace().next().and_then(|address| address.parse().ok())
+            && !addresses.contains(&address)
+        {
+            addresses.push(address);
+        }
+    }
+    if !status.success() || addresses.is_empty() {
+        return Err(io::Error::other("the name is not known"));
+    }
+    Ok(addresses)
+}
+
+fn read_in_time(mut stdout: std::process::ChildStdout, limit: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + limit;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4 << 10];
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).unwrap_or_default();
+        match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&left)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Ok(1..) if bytes.len() <= MAX_ANSWER => {}
+            Ok(_) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error.into()),
+        }
+        match stdout.read(&mut buffer)? {
+            0 => return Ok(bytes),
+            read => bytes.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+        }
+    }
 }

@@ -21,9 +21,9 @@ use crate::error::EXIT_FAILURE;
 use crate::term;
 
 pub mod dns;
-
 mod enclosure;
 mod install;
+mod network;
 
 /// The image's own directories for programs, after what was installed.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -94,6 +94,7 @@ fn obey(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
     nix::sys::prctl::set_dumpable(false)
         .map_err(|error| Refusal::new(format!("can't hide the helper: {error}"), "start the tool again"))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(launch.umask));
+    network::start(&launch.relay)?;
     match &launch.task {
         Task::Run { program, arguments, terminal } => run(launch, program, arguments, *terminal, coco),
         Task::InstallRuntimes { specifiers } => install::runtimes(launch, specifiers, coco),

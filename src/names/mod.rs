@@ -9,7 +9,7 @@ use std::fmt;
 mod network;
 mod tool_spec;
 
-pub use network::{Port, PublishedPort};
+pub use network::{HostName, HostPattern, Port, PublishedPort, Scope};
 pub use tool_spec::{Backend, RUNTIMES, ToolSpec};
 
 /// Names that no tool may have: the program's own, as it is called on the host and inside.
@@ -63,10 +63,6 @@ checked_string!(
 checked_string!(
     /// A path relative to a mount, without `..`.
     RelativePath
-);
-checked_string!(
-    /// A host that a tool may reach: `name`, `*.name`, each with an optional `:port`.
-    HostPattern
 );
 
 impl ToolName {

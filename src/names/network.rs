@@ -2,21 +2,16 @@
 
 use std::fmt;
 
-use super::HostPattern;
+/// A host's name in its one spelling: lower case ASCII, two labels or more, no trailing dot. An IDN
+/// is written in its `xn--` form. No IP literal in any spelling: a name whose last label is a
+/// number could be read as an address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostName(String);
 
-impl HostPattern {
-    /// Checks a host pattern. Names are ASCII; an IDN is written in its `xn--` form. No IP
-    /// literals in any spelling: a name whose last label is numeric could be read as an address.
+impl HostName {
+    /// Checks a name, in either case.
     pub fn new(text: &str) -> Result<Self, String> {
-        let (host, port) = match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        };
-        if let Some(port) = port {
-            let _: Port = Port::new(port)?;
-        }
-        let lower = host.to_ascii_lowercase();
-        let name = lower.strip_prefix("*.").unwrap_or(&lower);
+        let name = text.to_ascii_lowercase();
         let labels: Vec<&str> = name.split('.').collect();
         let good_label = |label: &&str| {
             (1..=63).contains(&label.len())
@@ -25,9 +20,7 @@ impl HostPattern {
                 && !label.ends_with('-')
         };
         if name.len() > 253 || !labels.iter().all(good_label) {
-            return Err(format!(
-                "{text:?} is no host; write \"api.example.com\", \"*.example.com\" or \"example.com:8443\""
-            ));
+            return Err(format!("{text:?} is no host's name"));
         }
         let last = labels.last().copied().unwrap_or("");
         if last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") {
@@ -36,10 +29,80 @@ impl HostPattern {
         if labels.len() < 2 {
             return Err(format!("{text:?} has one label only; a whole top-level domain can't be granted"));
         }
-        Ok(HostPattern(match port {
-            Some(port) => format!("{lower}:{port}"),
-            None => lower,
-        }))
+        Ok(HostName(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A host that a tool may reach: `name`, `*.name`, each with an optional `:port`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPattern {
+    /// Which names.
+    pub scope: Scope,
+    /// The name.
+    pub name: HostName,
+    /// The one port; `None` for those of the web.
+    pub port: Option<Port>,
+}
+
+/// Which names a [`HostPattern`] means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// The name alone.
+    Exactly,
+    /// The names below it, and not the name itself.
+    Subdomains,
+}
+
+impl HostPattern {
+    /// Checks a host pattern.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(Port::new(port)?)),
+            None => (text, None),
+        };
+        let (scope, name) = match host.strip_prefix("*.") {
+            Some(name) => (Scope::Subdomains, name),
+            None => (Scope::Exactly, host),
+        };
+        let name = HostName::new(name).map_err(|message| {
+            format!("{message}; write \"api.example.com\", \"*.example.com\" or \"example.com:8443\"")
+        })?;
+        Ok(HostPattern { scope, name, port })
+    }
+
+    /// Whether it means this name.
+    pub fn matches(&self, host: &HostName) -> bool {
+        match self.scope {
+            Scope::Exactly => self.name == *host,
+            // The dot before the name is what makes `evilexample.com` no match.
+            Scope::Subdomains => host
+                .as_str()
+                .strip_suffix(self.name.as_str())
+                .and_then(|rest| rest.strip_suffix('.'))
+                .is_some_and(|labels| !labels.is_empty()),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = match self.scope {
+            Scope::Exactly => "",
+            Scope::Subdomains => "*.",
+        };
+        write!(formatter, "{star}{}", self.name)?;
+        self.port.map_or(Ok(()), |port| write!(formatter, ":{port}"))
     }
 }
 
@@ -48,6 +111,16 @@ impl HostPattern {
 pub struct Port(u16);
 
 impl Port {
+    /// HTTP.
+    pub const HTTP: Port = Port(80);
+    /// HTTPS.
+    pub const HTTPS: Port = Port(443);
+
+    /// A port from the wire.
+    pub fn from_number(number: u16) -> Option<Port> {
+        (number > 0).then_some(Port(number))
+    }
+
     /// Checks a port in decimal digits.
     pub fn new(text: &str) -> Result<Self, String> {
         let digits = !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -60,6 +133,12 @@ impl Port {
     /// The number.
     pub fn number(self) -> u16 {
         self.0
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::policy::{Policy, decide};
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
 mod hand_made;
 
-use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, engine, facts, file, tool, with, world};
+use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, REACHING, engine, facts, file, tool, with, world};
 
 /// Who calls which engine.
 const CALLERS: &[(&str, EngineKind, u32)] = &[
@@ -65,7 +65,7 @@ fn text(plan: &Plan) -> String {
     for argument in &plan.arguments {
         writeln!(text, "{}", argument.as_bytes().escape_ascii().to_string().replace("\\\"", "\"")).unwrap();
     }
-    let Launch { expect, umask, workdir, environment, path, task } = &plan.launch;
+    let Launch { expect, umask, workdir, environment, path, relay, task } = &plan.launch;
     text.push_str("\n# what the helper is told\n");
     writeln!(text, "expect owner {} {:?} {:?}", expect.owner, expect.enclosure, expect.network).unwrap();
     for mount in &expect.mounts {
@@ -81,9 +81,10 @@ fn text(plan: &Plan) -> String {
     for directory in path {
         writeln!(text, "path {directory:?}").unwrap();
     }
-    writeln!(text, "{task:?}").unwrap();
+    writeln!(text, "{relay:?}\n{task:?}").unwrap();
     text.push_str("\n# what is done around it\n");
     writeln!(text, "run directory {}\nstreams {:?}", plan.run_directory.display(), plan.streams).unwrap();
+    writeln!(text, "broker {:?}", plan.broker).unwrap();
     for file in &plan.run_files {
         match file {
             RunFile::Bytes { name, bytes } => writeln!(text, "run file {name}: {}", bytes.escape_ascii()).unwrap(),
@@ -120,6 +121,16 @@ fn golden(name: &str, plan: &Plan) {
         expected.lines().nth(line),
         found.lines().nth(line),
     );
+}
+
+#[test]
+fn a_tool_with_hosts_and_ports() {
+    for (caller, kind, uid) in CALLERS {
+        let case = case(*kind, *uid, "reaching", REACHING, &[]);
+        let plan = run_case(&case, &record(Some("data-1")), &[]);
+        assert!(!text(&plan).contains("secret"), "the proxy's password stays outside");
+        golden(&format!("{caller}-reaching"), &plan);
+    }
 }
 
 #[test]

@@ -337,21 +337,32 @@ fn each_network_is_what_it_says() {
         ("", RunNetwork::None),
         (r#", "network": "none""#, RunNetwork::None),
         (r#", "allowed_hosts": []"#, RunNetwork::None),
+        (r#", "ports": ["1:2"]"#, RunNetwork::None),
+        (r#", "network": "public""#, RunNetwork::Public),
+        (r#", "allowed_hosts": ["a.example"]"#, RunNetwork::Hosts(vec![HostPattern::new("a.example").unwrap()])),
         (r#", "network": "default""#, RunNetwork::DangerousEngineDefault),
         (r#", "network": "a-net""#, RunNetwork::DangerousEngineNetwork(NetworkName::new("a-net").unwrap())),
     ] {
         let policy = decided(&format!(r#"{{"tool": "npm:x"{rest}}}"#), &[]).unwrap();
         assert_eq!((policy.network, policy.warnings), (network, vec![]), "{rest}");
     }
-    for rest in [
-        r#""network": "public""#,
-        r#""allowed_hosts": ["a.example"]"#,
-        r#""protect": true"#,
-        r#""protect": ["x"]"#,
-        r#""ports": ["1:2"]"#,
-    ] {
+    for rest in [r#""protect": true"#, r#""protect": ["x"]"#] {
         let outcome = decided(&format!(r#"{{"tool": "npm:x", {rest}}}"#), &[]);
         assert!(matches!(outcome, Err(Error::NotEnforced { .. })), "{rest}: {outcome:?}");
+    }
+}
+
+/// Going around a proxy that can't be used is not what was asked for.
+#[test]
+fn a_proxy_that_can_not_be_used_is_said_where_it_matters() {
+    for (text, warnings) in [(LEAST, 0), (r#"{"tool": "npm:x", "network": "public"}"#, 1)] {
+        let world = world(1000);
+        let file = file(text);
+        let mut facts = facts(&world, &file);
+        facts.upstream = Upstream::new(Some("socks5://user:secret@proxy:1"), None);
+        let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
+        assert_eq!(policy.warnings.len(), warnings, "{text}");
+        assert!(policy.warnings.iter().all(|warning| !warning.contains("secret")));
     }
 }
 

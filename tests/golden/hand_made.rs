@@ -11,6 +11,7 @@ use super::coco::facts::{
     Controllers, Directories, Display, Facts, SeLinux, Source, SourceKind, Terminals, World, off_limits,
 };
 use super::coco::names::ToolName;
+use super::coco::upstream::Upstream;
 
 /// The digest of every coco file here; policies compare it and never compute it.
 pub const DIGEST: &str = "0123";
@@ -85,6 +86,8 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
             name: ":7".to_owned(),
             authority: Some(world.home.join(".Xauthority")),
         }),
+        upstream: Upstream::new(Some("http://user:secret@proxy.corp:3128"), None),
+        getent: Some(PathBuf::from("/usr/bin/getent")),
     }
 }
 
@@ -120,6 +123,12 @@ pub const EVERYTHING: &str = r#"{
     "network": "shared-net", "ports": ["8080:80", "[::1]:9000:9001/tcp"], "x11": true, "data": "rw",
     "limits": {"memory": "2g", "pids": 99, "cpus": 1.25},
     "podman_args": ["--shm-size=256m", "--device", "/dev/fuse"]
+}"#;
+
+/// A tool that reaches some hosts and can be reached itself.
+pub const REACHING: &str = r#"{
+    "tool": "npm:reaching", "allowed_hosts": ["api.example.com", "*.cdn.example.com", "git.example.com:22"],
+    "ports": ["8080:80"]
 }"#;
 
 /// A tool that needs Debian packages, a companion and runtimes to be installed.

@@ -18,6 +18,8 @@ mod images;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod multicall;
 #[cfg(test)]
 mod operands;

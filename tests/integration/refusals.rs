@@ -8,14 +8,7 @@ const NETWORK_NOTE: &str =
 #[test]
 fn what_can_not_be_enforced_is_refused_by_name() {
     let world = World::new();
-    for (rest, option) in [
-        (r#""allowed_hosts": ["api.example.com"]"#, "allowed_hosts"),
-        (r#""network": "public""#, "network: public"),
-        (r#""protect": true"#, "protect"),
-        (r#""protect": [".git/hooks"]"#, "protect"),
-        (r#""ports": ["8080:80"]"#, "ports without a network"),
-        (r#""ports": ["8080:80"], "network": "none""#, "ports without a network"),
-    ] {
+    for (rest, option) in [(r#""protect": true"#, "protect"), (r#""protect": [".git/hooks"]"#, "protect")] {
         world.tool("probe", format!("{{\"tool\": \"python@system\", {rest}}}"));
         let words = format!("probe asks for {option}, which this version of coco can't enforce yet");
         for command in [&["run", "probe"][..], &["run", "--dry-run", "probe"], &["show", "probe"]] {
@@ -32,11 +25,11 @@ fn what_can_be_enforced_runs() {
     let world = World::new();
     for (rest, option) in [
         (r#""allowed_hosts": []"#, Some("--network=none")),
+        (r#""allowed_hosts": ["api.example.com"]"#, Some("--network=none")),
+        (r#""network": "public""#, Some("--network=none")),
         (r#""network": "none""#, Some("--network=none")),
         (r#""network": "default""#, None),
         (r#""network": "my-net""#, Some("--network=my-net")),
-        (r#""ports": ["8080:80"], "network": "default""#, Some("--publish=127.0.0.1:8080:80/tcp")),
-        (r#""ports": ["[::1]:8080:80/tcp"], "network": "my-net""#, Some("--publish=[::1]:8080:80/tcp")),
     ] {
         world.tool("probe", format!("{{\"tool\": \"python@system\", {rest}}}"));
         world.coco(["run", "probe"]).exits(126);
@@ -49,12 +42,31 @@ fn what_can_be_enforced_runs() {
     }
 }
 
+/// The engine never publishes anything: a port is relayed by the helper, in every network.
 #[test]
-fn ports_on_the_hosts_network_are_refused() {
+fn ports_are_the_brokers_in_every_network() {
     let world = World::new();
-    world.tool("probe", r#"{"tool": "python@system", "network": "host", "ports": ["1:2"]}"#);
+    for network in ["none", "public", "default", "my-net", "host"] {
+        world.tool("probe", format!(r#"{{"tool": "python@system", "network": "{network}", "ports": ["8080:80"]}}"#));
+        world.coco(["allow", "probe"]).exits(0);
+        let shown = world.coco(["show", "probe"]).exits(0).text().to_owned();
+        assert!(shown.contains("#   and listens on 127.0.0.1:8080:80 (address:host:inside)"), "{network}: {shown}");
+        assert!(!shown.contains("--publish"), "{network}: {shown}");
+    }
+    // The tool listens there itself.
+    world.tool("probe", r#"{"tool": "python@system", "network": "host", "ports": ["80:80"]}"#);
     world.coco(["allow", "probe"]).exits(0);
-    world.coco(["run", "probe"]).fails(125, "ports on the host's network");
+    assert!(!world.coco(["show", "probe"]).exits(0).text().contains("#   and listens"));
+}
+
+#[test]
+fn a_port_in_use_is_an_error_before_anything_starts() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    world.tool("probe", format!(r#"{{"tool": "python@system", "ports": ["{port}:80"]}}"#));
+    world.coco(["run", "probe"]).fails(125, &format!("ports: can't listen on 127.0.0.1:{port}"));
+    assert!(world.calls().is_empty());
 }
 
 #[test]

@@ -110,6 +110,7 @@ fn installed(world: &World) {
         data: Some("data-1".into()),
         path: vec!["/coco/data/bin".into()],
         environment: Vec::new(),
+        hosts: vec!["a.example:443".to_owned()],
     };
     write_record(&world.path("state/coco/installs/podman/probe.json"), &record).unwrap();
 }
@@ -159,7 +160,10 @@ fn a_record_that_does_not_fit_is_not_trusted() {
         let call = world.call();
         let data = call.source_of("/coco/data");
         assert_ne!(data.file_name().unwrap(), "data-1", "{change}");
-        assert!(!call.arguments.iter().any(|argument| argument == "--network=none"), "{change}: the install phase");
+        assert!(
+            call.mounts().iter().any(|fields| fields.contains(&b"dst=/run/coco/network.sock".to_vec())),
+            "{change}"
+        );
         assert!(call.mounts().iter().all(|fields| !fields.contains(&b"dst=/workspace".to_vec())), "{change}");
         assert!(!data.exists(), "{change}: a failed installation leaves nothing");
     }

@@ -73,6 +73,7 @@ fn beyond(narrow: &Policy, wide: &Policy) -> Vec<String> {
     let network = match (&narrow.network, &wide.network) {
         // Nothing is wider than the host's own.
         (RunNetwork::None, _) | (_, RunNetwork::DangerousHost) => true,
+        (RunNetwork::Hosts(narrow), RunNetwork::Hosts(wide)) => narrow.iter().all(|host| wide.contains(host)),
         (narrow, wide) => narrow == wide,
     };
     if !network {

@@ -1,0 +1,84 @@
+//! `coco log`: the journal of the brokers.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::applet::Switch;
+use crate::args::Line;
+use crate::broker::journal::older;
+use crate::error::Error;
+use crate::facts::World;
+use crate::json::{self, Value};
+use crate::{plan, term, tool_name};
+
+/// The longest line that is read, in bytes; the broker's own have less than a tenth.
+const MAX_LINE: usize = 16 << 10;
+
+/// Prints the journal, or the part of it that was asked for.
+pub fn log(world: &World, line: &Line) -> Result<u8, Error> {
+    let tool = line.operands.first().map(|name| tool_name(name)).transpose()?;
+    let path = plan::journal(world);
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for file in [older(&path), path] {
+        for text in lines(&file)? {
+            let Ok(entry) = json::parse(text.as_bytes(), MAX_LINE) else { continue };
+            let field = |key: &str| entry.member(key).map(shown).unwrap_or_default();
+            let other_tool = tool.as_ref().is_some_and(|tool| field("tool") != tool.as_str());
+            if other_tool || (line.has(Switch::Denied) && field("verdict") != "denied") {
+                continue;
+            }
+            if line.has(Switch::Json) {
+                term::out(&format!("{text}\n"));
+            } else {
+                rows.push(row(&field));
+            }
+        }
+    }
+    if !line.has(Switch::Json) {
+        term::out(&term::table(&rows));
+    }
+    Ok(0)
+}
+
+fn row(field: &impl Fn(&str) -> String) -> Vec<String> {
+    let place = match (field("host"), field("port")) {
+        (host, port) if port.is_empty() || port == "null" => host,
+        (host, port) => format!("{host}:{port}"),
+    };
+    let what = match field("reason") {
+        reason if reason.is_empty() => format!("{} sent, {} received", field("sent"), field("received")),
+        reason => reason,
+    };
+    [field("time"), field("tool"), field("phase"), field("verdict"), place, what]
+        .map(|cell| term::printable(&cell))
+        .to_vec()
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Integer(number) => number.to_string(),
+        other => other.text().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The lines of a file that may not be there; what is no text or too long is passed over.
+fn lines(path: &Path) -> Result<Vec<String>, Error> {
+    let file = match File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let mut lines = Vec::new();
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line.map_err(Error::io("read", path))?;
+        if line.len() <= MAX_LINE
+            && let Ok(text) = String::from_utf8(line)
+            && !text.is_empty()
+        {
+            lines.push(text);
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,209 @@
+//! How hosts are reached: directly, or through the proxy that the caller's own environment names.
+//! Pure. The proxy's password is used outside and never goes in.
+
+use crate::names::HostName;
+
+/// How hosts are reached. The variables and their forms are curl's (curl(1), ENVIRONMENT).
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum Upstream {
+    /// By an address of theirs.
+    #[default]
+    Direct,
+    /// Through an HTTP proxy, by CONNECT.
+    Proxy(Proxy),
+    /// The caller names a proxy that can't be used; why, without its password. Nothing is reached:
+    /// going around it is not what was asked for.
+    Unusable(String),
+}
+
+/// An HTTP proxy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its name or address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// `user:password`, decoded.
+    credentials: Option<String>,
+    /// Hosts that are reached without it.
+    exceptions: Vec<String>,
+}
+
+// By hand, so that no message ever has the password in it.
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Upstream::Direct => formatter.write_str("Direct"),
+            Upstream::Unusable(reason) => write!(formatter, "Unusable({reason})"),
+            Upstream::Proxy(proxy) => write!(formatter, "Proxy({}:{})", proxy.host, proxy.port),
+        }
+    }
+}
+
+impl Upstream {
+    /// From the values of `HTTPS_PROXY` and `NO_PROXY`.
+    pub fn new(proxy: Option<&str>, no_proxy: Option<&str>) -> Upstream {
+        Upstream::parsed(proxy, no_proxy).unwrap_or_else(Upstream::Unusable)
+    }
+
+    fn parsed(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Upstream, String> {
+        let Some(text) = proxy.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(Upstream::Direct) };
+        let shape = "it is not of the form http://[user:password@]host:port";
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err("only http:// proxies are known".to_owned());
+        }
+        let rest = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+        let (credentials, authority) = match rest.rsplit_once('@') {
+            Some((credentials, authority)) => (Some(decoded(credentials).ok_or(shape)?), authority),
+            None => (None, rest),
+        };
+        let (host, port) = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+            Some((host, "")) => (host, None),
+            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or(shape)?)),
+            None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+        };
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        if host.is_empty() || host.starts_with('-') || !host.bytes().all(good) {
+            return Err(shape.to_owned());
+        }
+        // curl's own default for a proxy without a port.
+        let port = port.map_or(Ok(1080), |port| port.parse().map_err(|_| shape))?;
+        let exceptions =
+            no_proxy.unwrap_or_default().split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty());
+        Ok(Upstream::Proxy(Proxy {
+            host: host.to_owned(),
+            port,
+            credentials,
+            exceptions: exceptions.map(str::to_ascii_lowercase).collect(),
+        }))
+    }
+
+    /// The proxy for this host, if it is reached through one.
+    pub fn proxy(&self, host: &HostName) -> Option<&Proxy> {
+        match self {
+            Upstream::Direct | Upstream::Unusable(_) => None,
+            Upstream::Proxy(proxy) => (!proxy.exceptions.iter().any(|entry| is_excepted(host, entry))).then_some(proxy),
+        }
+    }
+}
+
+impl Proxy {
+    /// The request for a connection to `target`, `host:port`.
+    pub fn connect(&self, target: &str) -> String {
+        let authorization = match &self.credentials {
+            Some(credentials) => format!("Proxy-Authorization: Basic {}\r\n", base64(credentials.as_bytes())),
+            None => String::new(),
+        };
+        format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n")
+    }
+}
+
+/// `*`, a name, or a name with a leading dot; each means the names below it too.
+fn is_excepted(host: &HostName, entry: &str) -> bool {
+    let name = entry.strip_prefix('.').unwrap_or(entry);
+    entry == "*"
+        || host
+            .as_str()
+            .strip_suffix(name)
+            .is_some_and(|rest| !name.is_empty() && (rest.is_empty() || rest.ends_with('.')))
+}
+
+/// Percent-decoding, RFC 3986 section 2.1; `None` for what would break out of a header.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match (byte, rest) {
+            (b'%', [high, low, after @ ..]) => {
+                rest = after;
+                let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                digit(high)? << 4 | digit(low)?
+            }
+            _ => *byte,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
+}
+
+/// RFC 4648 section 4.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().chain([&0, &0]).take(3).fold(0_u32, |group, byte| group << 8 | u32::from(*byte));
+        for position in 0..4 {
+            let index = usize::try_from(group >> (18 - 6 * position) & 63).unwrap_or(0);
+            let letter = ALPHABET.get(index).copied().unwrap_or(b'=');
+            text.push(if position > chunk.len() { '=' } else { char::from(letter) });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(text: &str, exceptions: &str) -> Upstream {
+        Upstream::new(Some(text), Some(exceptions))
+    }
+
+    fn host(text: &str) -> HostName {
+        HostName::new(text).unwrap()
+    }
+
+    #[test]
+    fn the_forms_that_curl_knows() {
+        for (text, at, port) in [
+            ("http://proxy.corp:3128", "proxy.corp", 3128),
+            ("http://proxy.corp:3128/", "proxy.corp", 3128),
+            ("proxy:8080", "proxy", 8080),
+            ("http://[::1]:8080", "::1", 8080),
+            ("HTTP://10.0.0.1", "10.0.0.1", 1080),
+        ] {
+            let Upstream::Proxy(proxy) = proxy(text, "") else { panic!("{text}") };
+            assert_eq!((proxy.host.as_str(), proxy.port), (at, port));
+        }
+        assert_eq!(Upstream::new(Some(""), None), Upstream::Direct);
+        for bad in
+            ["https://x:1", "socks5://x:1", "http://", "http://x:y", "http://a b:1", "http://u%0a:p@x:1", "http://-x:1"]
+        {
+            assert!(matches!(Upstream::new(Some(bad), None), Upstream::Unusable(_)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_in_the_request_and_nowhere_else() {
+        let upstream = proxy("http://user:p%40ss:word@proxy:1", "");
+        let request = upstream.proxy(&host("a.example")).unwrap().connect("a.example:443");
+        assert_eq!(
+            request,
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nProxy-Authorization: Basic dXNlcjpwQHNzOndvcmQ=\r\n\r\n"
+        );
+        assert_eq!(format!("{upstream:?}"), "Proxy(proxy:1)");
+    }
+
+    #[test]
+    fn exceptions() {
+        let upstream = proxy("http://proxy:1", "localhost, .corp.example,other.example");
+        for (name, direct) in [
+            ("a.corp.example", true),
+            ("other.example", true),
+            ("a.other.example", true),
+            ("another.example", false),
+            ("corp.example.org", false),
+        ] {
+            assert_eq!(upstream.proxy(&host(name)).is_none(), direct, "{name}");
+        }
+        assert!(proxy("http://proxy:1", "*").proxy(&host("a.example")).is_none());
+    }
+
+    #[test]
+    fn base64_of_every_length() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}
