@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
 MAX_SIZE := 3145728
 
-.PHONY: help build install sign clean demo test check unit e2e attacks bench
+.PHONY: help build install sign clean demo test check unit e2e attacks bench fuzz
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,7 +59,19 @@ e2e: build ## end to end on every engine of this machine
 	$(CARGO) test --locked --test e2e
 
 attacks: build ## every attack, on every engine of this machine
-	$(CARGO) test --locked --test attacks
+	bash scripts/attacks.sh $(CARGO) test --locked --test attacks
 
 bench: build ## speed, side by side, as ratios
 	bash scripts/bench.sh
+	bash scripts/bench-network.sh
+
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS := client_hello second_hello http_stream dns_query control_message
+fuzz: ## fuzz what reads hostile bytes (FUZZ_SECONDS for each target)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target"; \
+		RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/fuzz" $(CARGO) fuzz run $$target \
+			"$(CARGO_TARGET_DIR)/fuzz-corpus/$$target" fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 || exit 1; \
+	done
