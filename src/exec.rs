@@ -214,7 +214,7 @@ impl<'a> Session<'a> {
         // Its threads inherit the blocked signals: only this one takes them.
         let broker = listening
             .zip(plan.broker.as_ref())
-            .map(|(listening, orders)| listening.serve(orders, resolver(orders.getent.clone())))
+            .map(|(listening, orders)| listening.serve(orders, resolver(orders.program.clone(), orders.getent.clone())))
             .transpose()?;
         Ok(Session {
             plan,

@@ -476,6 +476,7 @@ impl<'a> Builder<'a> {
             reach: network.reach().unwrap_or_default(),
             ports,
             upstream: facts.upstream.clone(),
+            program: self.world.program.clone(),
             getent: facts.getent.clone(),
             journal: journal(self.world),
             tool: policy.tool.to_string(),

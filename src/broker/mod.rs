@@ -60,6 +60,8 @@ pub struct Orders {
     pub ports: Vec<PublishedPort>,
     /// How hosts are reached.
     pub upstream: Upstream,
+    /// This program, for its guard.
+    pub program: PathBuf,
     /// The host's program that looks names up; `None` where there is none.
     pub getent: Option<PathBuf>,
     /// The file for the journal.

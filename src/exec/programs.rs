@@ -72,8 +72,10 @@ pub fn guard(arguments: &[std::ffi::OsString]) -> Error {
         return Error::usage("coco-guard is coco's own", "coco help");
     };
     let asked = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+    // Threads that start this have blocked all signals.
+    let unblocked = nix::sys::signal::SigSet::empty().thread_set_mask();
     // The parent may have died before the kernel was asked.
-    if asked.is_err() || parent.to_str() != Some(nix::unistd::getppid().to_string().as_str()) {
+    if asked.is_err() || unblocked.is_err() || parent.to_str() != Some(nix::unistd::getppid().to_string().as_str()) {
         return Error::usage("coco-guard was not started by coco", "coco help");
     }
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
@@ -108,16 +110,19 @@ const MAX_ANSWER: usize = 64 << 10;
 
 /// Looks names up with the host's getent(1): its name services decide as for every other program,
 /// and none of their modules is loaded into this one, which is static.
-pub fn resolver(getent: Option<PathBuf>) -> Resolve {
+pub fn resolver(program: PathBuf, getent: Option<PathBuf>) -> Resolve {
     Arc::new(move |name| match &getent {
-        Some(getent) => lookup(getent, name),
+        Some(getent) => lookup(&program, getent, name),
         None => Err(io::Error::other("there is no getent on the PATH to look names up with")),
     })
 }
 
-fn lookup(getent: &Path, name: &str) -> io::Result<Vec<IpAddr>> {
+fn lookup(program: &Path, getent: &Path, name: &str) -> io::Result<Vec<IpAddr>> {
+    // Through the guard: a look-up that nobody answers must not outlive coco. This thread waits for
+    // its end, and the guard's signal comes with the end of the thread.
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
-    let mut command = Command::new(getent);
+    let mut command = Command::new(program);
+    command.arg0("coco-guard").arg(std::process::id().to_string()).arg(getent);
     // Nothing of the environment: HOSTALIASES and its like would answer instead. And no search
     // domains: another name is another host.
     command.args(["ahosts", name]).env_clear().env("LOCALDOMAIN", "").current_dir("/");
