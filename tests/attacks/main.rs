@@ -13,6 +13,8 @@ mod environment;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod harness;
+#[cfg(test)]
 mod install;
 #[cfg(test)]
 mod kill;

@@ -10,13 +10,21 @@ mod support;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod image;
 #[cfg(test)]
 mod install;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod process;
+#[cfg(test)]
+mod registries;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

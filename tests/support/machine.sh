@@ -22,8 +22,8 @@ state=${COCO_MACHINE_STATE:-$(
     if [ "$(id -u)" = 0 ]; then echo /run/coco-machine; else echo "${XDG_RUNTIME_DIR:-$cache}/coco-machine"; fi
 )}
 
-default_packages='podman runc netavark aardvark-dns uidmap slirp4netns passt fuse-overlayfs bubblewrap
-    docker.io iptables mmdebstrap minisign hyperfine jq curl ca-certificates shellcheck'
+default_packages='iproute2 util-linux podman runc netavark aardvark-dns uidmap slirp4netns passt fuse-overlayfs bubblewrap
+    docker.io iptables python3 mmdebstrap minisign hyperfine jq curl ca-certificates shellcheck'
 
 main() {
     local command=${1:-help}

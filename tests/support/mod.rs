@@ -20,7 +20,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub mod network;
+pub mod probe;
 pub mod pty;
+pub mod resolver;
+pub mod servers;
 
 /// The longest that one command may take, an image's build included.
 const LONGEST: Duration = Duration::from_secs(420);
@@ -91,8 +95,7 @@ pub(crate) use each_engine;
 
 /// Runs a test in an engine's world, or says why it can't.
 pub fn on(engine: Engine, name: &str, test: fn(&World)) {
-    static WORLDS: [OnceLock<Result<World, String>>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
-    match WORLDS[engine as usize].get_or_init(|| World::prepare(engine)) {
+    match World::of(engine) {
         Ok(world) => test(world),
         Err(reason) => skip(engine, name, reason),
     }
@@ -153,6 +156,12 @@ pub struct World {
 // --- setting up ---
 
 impl World {
+    /// The engine's world in this process, made when it is first asked for.
+    fn of(engine: Engine) -> Result<&'static World, &'static String> {
+        static WORLDS: [OnceLock<Result<World, String>>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
+        WORLDS[engine as usize].get_or_init(|| World::prepare(engine)).as_ref()
+    }
+
     fn prepare(engine: Engine) -> Result<World, String> {
         let am_root = nix::unistd::geteuid().is_root();
         if engine != Engine::PodmanRootless && !am_root {
