@@ -10,7 +10,7 @@ each_engine!(n25_an_install_script, i2_another_mise, i4_a_missing_program);
 
 /// An image of the user's own in which pip finds one more package: the real mise, pipx and pip then install it in coco's
 /// own install phase, and building it runs its code.
-fn hostile_image(world: &World) -> &'static str {
+pub fn hostile_image(world: &World) -> &'static str {
     let context = world.project("hostile");
     let package = context.join("coco_hostile-1.0.0");
     for (name, text) in [
@@ -63,7 +63,8 @@ fn n25_an_install_script(world: &World) {
         );
         let mut coco = world.command(&world.coco);
         coco.env("COCO_IMAGE", image).env("API_TOKEN", &secret);
-        coco.env("HTTPS_PROXY", format!("http://{secret}@127.0.0.1:9"));
+        // Not the one that the broker itself would go by: Debian's packages are fetched for real.
+        coco.env("HTTP_PROXY", format!("http://{secret}@127.0.0.1:9")).env("ALL_PROXY", &secret);
         let shown = run(coco.args(["run", tool]).current_dir(&project)).succeeds().text();
         // What its code found while it was installed is what the package's program prints later, beside what it sees now.
         let report: Value = serde_json::from_str(&shown).unwrap();
@@ -90,12 +91,14 @@ fn n25_an_install_script(world: &World) {
 }
 
 /// What coco mounts in the install phase.
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 10] = [
     "/coco/data",
+    "/etc/nsswitch.conf",
     "/root",
     "/root/.cache",
     "/run/coco/coco-init",
     "/run/coco/control.sock",
+    "/run/coco/network.sock",
     "/run/coco/ca.crt",
     "/tmp",
     "/var/tmp",

@@ -7,6 +7,12 @@
 mod support;
 
 #[cfg(test)]
+mod addresses;
+#[cfg(test)]
+mod broker;
+#[cfg(test)]
+mod channel;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod environment;
@@ -15,10 +21,18 @@ mod files;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
 mod install;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod tls;

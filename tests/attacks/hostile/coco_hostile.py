@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import socket
+import ssl
 
 
 def attempt(action, otherwise):
@@ -24,6 +26,38 @@ def secrets():
     return found
 
 
+def https(host):
+    try:
+        with socket.create_connection((host, 443), 10) as bare:
+            with ssl.create_default_context().wrap_socket(bare, server_hostname=host) as stream:
+                stream.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                return "served" if b"served" in stream.recv(4096) else "odd"
+    except socket.gaierror:
+        return "unknown"
+    except OSError:
+        return "failed"
+
+
+def reaches(address, port):
+    try:
+        with socket.create_connection((address, port), 5):
+            return "connected"
+    except OSError as error:
+        return "unreachable" if error.errno == 101 else str(error)
+
+
+def network():
+    interfaces = [line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:]]
+    return {
+        "interfaces": [name for name in interfaces if not re.match("tun|sit|gre|ip|erspan|ifb", name)],
+        "public": https("public.install.example.com"),
+        "private": https("private.install.example.com"),
+        "address": reaches("198.51.100.100", 443),
+        "metadata": reaches("169.254.169.254", 80),
+        "resolver": reaches("198.51.100.53", 53),
+    }
+
+
 def probe():
     status = open("/proc/self/status").read()
     usual = re.compile(r"/(proc|sys|dev)(/|$)|/$|/etc/(resolv\.conf|hosts|hostname)$|/run(/\.containerenv|/secrets)?$")
@@ -38,6 +72,7 @@ def probe():
         "user": os.getuid(),
         "jq": shutil.which("jq") is not None,
         "workspace": os.listdir("/workspace"),
+        "network": network(),
         "mounts": [place for place in mounts if not usual.match(place)],
     }
 
