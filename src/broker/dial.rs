@@ -344,6 +344,81 @@ mod tests {
         assert!(connect_any(&[], port).is_err());
     }
 
+    /// A proxy of the test's own: takes one connection, answers, and gives the request's first line.
+    fn proxy(status: &'static str) -> (Upstream, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let upstream = Upstream::new(Some(&format!("http://{}", listener.local_addr().unwrap())), None);
+        let served = std::thread::spawn(move || {
+            let mut lines = String::new();
+            // One that refuses is asked again, perhaps.
+            for stream in listener.incoming().take(if status == "200" { 1 } else { 2 }) {
+                let mut stream = stream.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(byte[0]);
+                }
+                lines.push_str(String::from_utf8(request).unwrap().lines().next().unwrap());
+                stream.write_all(format!("HTTP/1.1 {status} x\r\n\r\n").as_bytes()).unwrap();
+            }
+            lines
+        });
+        (upstream, served)
+    }
+
+    #[test]
+    fn a_proxy_is_asked_for_the_address_that_was_checked() {
+        let host = HostName::new("a.example").unwrap();
+        let public = |_: &str| Ok(vec!["198.51.100.7".parse().unwrap()]);
+        let (upstream, served) = proxy("200");
+        Dialler::new(upstream, Arc::new(public)).dial(&host, Port::HTTPS, Grant::ByPattern).unwrap();
+        assert_eq!(served.join().unwrap(), "CONNECT 198.51.100.7:443 HTTP/1.1");
+        // One that takes no addresses is told the name, where that was granted itself.
+        let (upstream, served) = proxy("403");
+        assert!(Dialler::new(upstream, Arc::new(public)).dial(&host, Port::HTTPS, Grant::ByName).is_err());
+        assert_eq!(served.join().unwrap(), "CONNECT 198.51.100.7:443 HTTP/1.1CONNECT a.example:443 HTTP/1.1");
+    }
+
+    #[test]
+    fn a_proxy_is_no_way_around_the_check() {
+        let host = HostName::new("a.example").unwrap();
+        let unknown = |_: &str| Err(io::Error::other("no such name"));
+        let private = |_: &str| Ok(vec!["10.0.0.1".parse().unwrap()]);
+        // Nobody listens there: whoever asked it would fail in another way.
+        let upstream = || Upstream::new(Some("http://127.0.0.1:9"), None);
+        let refused = |dialler: Dialler, grant| match dialler.dial(&host, Port::HTTPS, grant) {
+            Err(NoConnection::Private) => "private".to_owned(),
+            Err(NoConnection::Failed(reason)) => reason,
+            Ok(_) => "connected".to_owned(),
+        };
+        for grant in [Grant::ByName, Grant::ByPattern] {
+            assert_eq!(refused(Dialler::new(upstream(), Arc::new(private)), grant), "private");
+        }
+        assert!(
+            refused(Dialler::new(upstream(), Arc::new(unknown)), Grant::ByPattern)
+                .contains("not known on this machine")
+        );
+        assert!(refused(Dialler::new(upstream(), Arc::new(unknown)), Grant::ByName).contains("through the proxy"));
+    }
+
+    #[test]
+    fn connections_at_once_ask_once() {
+        static ASKED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let resolve = |_: &str| {
+            std::thread::sleep(Duration::from_millis(100));
+            ASKED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Err(io::Error::other("no such name"))
+        };
+        let dialler = Dialler::new(Upstream::Direct, Arc::new(resolve));
+        std::thread::scope(|scope| {
+            for _ in 0..30 {
+                scope.spawn(|| dialler.dial(&HostName::new("a.example").unwrap(), Port::HTTPS, Grant::ByName).is_err());
+            }
+        });
+        assert_eq!(ASKED.load(std::sync::atomic::Ordering::SeqCst), 1);
+    }
+
     #[test]
     fn one_question_serves_many_connections() {
         static ASKED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);

@@ -134,9 +134,9 @@ impl Direction {
                 // What a plain read left over goes first.
                 Some(_) if !self.held.is_empty() => copy(&mut self.held, &mut self.read_all, from, to)?,
                 None => copy(&mut self.held, &mut self.read_all, from, to)?,
-                Some(pipe) => match pipe.splice(&mut self.read_all, from, to)? {
+                Some(pipe) => match pipe.splice(from, to)? {
                     // splice stops at urgent data for ever, while the source counts as readable; a
-                    // plain read steps over it.
+                    // plain read steps over it. It also tells the end.
                     None if pipe.held == 0 => copy(&mut self.held, &mut self.read_all, from, to)?,
                     moved => moved,
                 },
@@ -212,28 +212,18 @@ impl Pipe {
         Some(Pipe { reader, writer, held: 0 })
     }
 
-    /// Fills and empties the pipe once; as [`copy`].
-    fn splice(&mut self, read_all: &mut bool, from: &TcpStream, to: &TcpStream) -> io::Result<Option<usize>> {
+    /// Fills and empties the pipe once; as [`copy`], but for the end of the source. An empty source, a
+    /// full pipe, urgent data and the end all look alike here; a plain read tells them apart.
+    fn splice(&mut self, from: &TcpStream, to: &TcpStream) -> io::Result<Option<usize>> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let mut filled = None;
-        // A full pipe and an empty source look the same; what is held tells them apart.
-        if !*read_all {
-            filled = ready(splice(from, None, &self.writer, None, PIPE, flags).map_err(Into::into))?;
-            match filled {
-                Some(0) => *read_all = true,
-                Some(more) => self.held += more,
-                None => {}
-            }
-        }
+        let filled = ready(splice(from, None, &self.writer, None, PIPE, flags).map_err(Into::into))?.unwrap_or(0);
+        self.held += filled;
         if self.held == 0 {
             return Ok(None);
         }
         let emptied = ready(splice(&self.reader, None, to, None, self.held, flags).map_err(Into::into))?;
         self.held = self.held.saturating_sub(emptied.unwrap_or(0));
-        Ok(match (filled, emptied) {
-            (None | Some(0), None) => None,
-            (_, emptied) => Some(emptied.unwrap_or(0)),
-        })
+        Ok(if filled == 0 && emptied.is_none() { None } else { Some(emptied.unwrap_or(0)) })
     }
 }
 
@@ -249,5 +239,103 @@ fn ready(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
         Ok(count) => Ok(Some(count)),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+    use std::time::Duration;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        near.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    /// A client and a host with a relay between them, which runs until both have closed.
+    fn relayed(test: impl FnOnce(TcpStream, TcpStream) + Send) -> Counts {
+        let ((client, inner_client), (host, inner_host)) = (pair(), pair());
+        let counts = Counts::default();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                relay(&inner_client, &inner_host, &counts, &AtomicBool::new(false));
+                // As the broker does, when the connection's thread ends.
+                drop((inner_client, inner_host));
+            });
+            test(client, host);
+        });
+        counts
+    }
+
+    #[test]
+    fn large_transfers_arrive_whole_both_ways_and_are_counted() {
+        let data: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let counts = relayed(|client, host| {
+            thread::scope(|scope| {
+                for (mut from, mut to) in [(client.try_clone().unwrap(), host.try_clone().unwrap()), (host, client)] {
+                    let data = &data;
+                    scope.spawn(move || {
+                        from.write_all(data).unwrap();
+                        from.shutdown(Shutdown::Write).unwrap();
+                    });
+                    scope.spawn(move || {
+                        let mut arrived = Vec::new();
+                        to.read_to_end(&mut arrived).unwrap();
+                        assert!(arrived == *data);
+                    });
+                }
+            });
+        });
+        let length = 12_000_000;
+        assert_eq!((counts.sent.into_inner(), counts.received.into_inner()), (length, length));
+    }
+
+    /// splice(2) stops at urgent data for ever, while poll says that there is something to read.
+    #[test]
+    fn an_urgent_byte_stops_nothing() {
+        relayed(|mut client, mut host| {
+            // Enough for a pipe.
+            let much = vec![7; 2 << 20];
+            let mut arrived = vec![0; much.len()];
+            thread::scope(|scope| {
+                scope.spawn(|| client.write_all(&much).unwrap());
+                host.read_exact(&mut arrived).unwrap();
+            });
+            rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB).unwrap();
+            client.write_all(b"after").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut rest = Vec::new();
+            host.read_to_end(&mut rest).unwrap();
+            assert!(rest.ends_with(b"after"), "{rest:?}");
+        });
+    }
+
+    #[test]
+    fn one_side_that_closes_still_hears_the_other() {
+        relayed(|mut client, mut host| {
+            client.write_all(b"question").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut question = String::new();
+            host.read_to_string(&mut question).unwrap();
+            host.write_all(b"answer").unwrap();
+            drop(host);
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert_eq!((question.as_str(), answer.as_str()), ("question", "answer"));
+        });
+    }
+
+    #[test]
+    fn a_connection_that_breaks_breaks_the_other() {
+        relayed(|mut client, host| {
+            super::super::reset(&host);
+            drop(host);
+            let error = client.read(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        });
     }
 }

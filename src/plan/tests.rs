@@ -1,14 +1,17 @@
 //! Whole argument vectors, compared with the files in `tests/golden`. `COCO_BLESS=1` writes them
 //! anew; what then changes is read in the difference before it is committed.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::*;
 use crate as coco;
 use crate::control::Streams;
 use crate::engine::EngineKind;
-use crate::facts::Terminals;
+use crate::facts::{SeLinux, Terminals};
 use crate::policy::{Policy, decide};
 
 #[path = "../../tests/golden/hand_made.rs"]

@@ -1,0 +1,292 @@
+//! An engine's arguments, spelled out one after the other.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{
+    HOSTS, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile, XAUTHORITY_GUEST, journal,
+    runtimes_directory, settable, tool_directory,
+};
+use crate::broker;
+use crate::channel::NETWORK_GUEST;
+use crate::config::{Access, Relabel};
+use crate::control::{DATA_GUEST, HELPER_GUEST, Launch, RUNTIMES_GUEST, Relay, SOCKET_GUEST, Streams};
+use crate::engine::{Engine, EngineKind};
+use crate::facts::{Facts, SeLinux, World};
+use crate::install::Record;
+use crate::names::PublishedPort;
+use crate::policy::{CA_GUEST, Creation, Policy, RunNetwork};
+
+/// A bind mount for the engine.
+pub struct Bind<'a> {
+    src: &'a Path,
+    dst: &'a str,
+    access: Access,
+    relabel: Relabel,
+}
+
+impl<'a> Bind<'a> {
+    pub fn new(src: &'a Path, dst: &'a str, access: Access) -> Self {
+        Bind { src, dst, access, relabel: Relabel::Keep }
+    }
+}
+
+/// Collects an engine's arguments in the order in which they are given.
+pub struct Builder<'a> {
+    world: &'a World,
+    engine: &'a Engine,
+    pub arguments: Vec<OsString>,
+    run_directory: PathBuf,
+    run_files: Vec<RunFile>,
+    pub directories: Vec<PathBuf>,
+    pub in_use: Vec<PathBuf>,
+    mount_points: Vec<OsString>,
+    relay: Relay,
+    broker: Option<broker::Orders>,
+}
+
+impl<'a> Builder<'a> {
+    pub fn new(world: &'a World, engine: &'a Engine, part: &str) -> Self {
+        Builder {
+            world,
+            engine,
+            arguments: vec!["run".into()],
+            run_directory: world.directories.runtime.join(format!("{part}-{}", world.pid)),
+            run_files: Vec::new(),
+            directories: Vec::new(),
+            in_use: Vec::new(),
+            mount_points: Vec::new(),
+            relay: Relay::Absent,
+            broker: None,
+        }
+    }
+
+    /// One argument.
+    pub fn option(&mut self, option: impl Into<OsString>) {
+        self.arguments.push(option.into());
+    }
+
+    /// Several arguments.
+    pub fn options(&mut self, options: impl IntoIterator<Item = OsString>) {
+        self.arguments.extend(options);
+    }
+
+    /// What every start has, whatever is granted.
+    pub fn common(&mut self, policy: &Policy, facts: &Facts) {
+        self.option("--rm");
+        self.option("--pull=never");
+        self.option("--log-driver=none");
+        // coco delivers signals to the helper itself: no detour, and the same for every engine.
+        self.option("--sig-proxy=false");
+        self.option("--hostname=coco");
+        self.option(format!("--label=coco.tool={}", policy.tool));
+        self.option("--security-opt=no-new-privileges");
+        // What an engine's configuration could set otherwise; the helper checks the outcome.
+        self.option("--ipc=private");
+        if self.engine.kind == EngineKind::Podman {
+            self.option("--http-proxy=false");
+            self.option("--no-hosts");
+        }
+        if facts.selinux == SeLinux::Enforcing {
+            // A confined container may neither connect to coco's socket nor read a home directory.
+            self.option("--security-opt=label=disable");
+        }
+        let (soft, hard) = facts.open_files;
+        self.option(format!("--ulimit=nofile={soft}:{hard}"));
+        let (soft, hard) = facts.processes;
+        self.option(format!("--ulimit=nproc={}:{}", soft.min(MAX_NPROC), hard.min(MAX_NPROC)));
+        // A rootless engine warns at every run, or fails, where it can't set a limit.
+        let can = settable(self.engine, facts);
+        if can.pids {
+            self.option(format!("--pids-limit={}", policy.limits.pids));
+        }
+        if let Some(bytes) = policy.limits.memory.filter(|_| can.memory) {
+            self.option(format!("--memory={bytes}b"));
+        }
+        if let Some(milli) = policy.limits.milli_cpus.filter(|_| can.cpu) {
+            self.option(format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
+        }
+        self.option("--workdir=/");
+        self.option(format!("--entrypoint={HELPER_GUEST}"));
+        let program = self.world.program.clone();
+        self.bind(&Bind::new(&program, HELPER_GUEST, Access::ReadOnly));
+        let socket = self.run_directory.join("control.sock");
+        self.bind(&Bind::new(&socket, SOCKET_GUEST, Access::ReadOnly));
+        self.file("hosts", HOSTS.as_bytes(), "/etc/hosts");
+        if let Some(certificates) = &policy.ca_certificates {
+            self.file("ca.crt", certificates, CA_GUEST);
+        }
+    }
+
+    /// A file of the run's own directory, read-only inside.
+    fn file(&mut self, name: &str, bytes: &[u8], dst: &str) {
+        self.run_files.push(RunFile::Bytes { name: name.to_owned(), bytes: bytes.to_vec() });
+        let path = self.run_directory.join(name);
+        self.bind(&Bind::new(&path, dst, Access::ReadOnly));
+    }
+
+    /// The engine's part of the network, and the broker's where it has one.
+    pub fn network(
+        &mut self,
+        policy: &Policy,
+        facts: &Facts,
+        network: &RunNetwork,
+        ports: &[PublishedPort],
+        phase: &'static str,
+    ) {
+        match network {
+            RunNetwork::None | RunNetwork::Hosts(_) | RunNetwork::Public | RunNetwork::DangerousLearn(_) => {
+                self.option("--network=none");
+                // The helper listens on ports below 1024, and has no capability for it.
+                self.option("--sysctl=net.ipv4.ip_unprivileged_port_start=0");
+                self.file("resolv.conf", RESOLV_CONF.as_bytes(), "/etc/resolv.conf");
+                self.file("nsswitch.conf", NSSWITCH_CONF.as_bytes(), "/etc/nsswitch.conf");
+            }
+            RunNetwork::DangerousEngineDefault => {}
+            RunNetwork::DangerousEngineNetwork(name) => self.option(format!("--network={name}")),
+            RunNetwork::DangerousHost => self.option("--network=host"),
+        }
+        // On the host's own network, a tool's port is the host's port already.
+        let published = |port: &&PublishedPort| *network != RunNetwork::DangerousHost || port.host != port.container;
+        let ports: Vec<PublishedPort> = ports.iter().filter(published).cloned().collect();
+        self.relay = match network.reach() {
+            Some(reach) => Relay::Names(reach),
+            None if ports.is_empty() => return,
+            None => Relay::PortsOnly,
+        };
+        let socket = self.run_directory.join(NETWORK_SOCKET);
+        self.bind(&Bind::new(&socket, NETWORK_GUEST, Access::ReadOnly));
+        self.broker = Some(broker::Orders {
+            reach: network.reach().unwrap_or_default(),
+            ports,
+            upstream: facts.upstream.clone(),
+            program: self.world.program.clone(),
+            getent: facts.getent.clone(),
+            journal: journal(self.world),
+            tool: policy.tool.to_string(),
+            phase,
+        });
+    }
+
+    /// A fresh, writable directory.
+    pub fn tmpfs(&mut self, dst: &str) {
+        // podman copies what the image has there into a tmpfs unless told not to. docker makes one
+        // without exec, which only this spelling changes; build scripts run in /tmp.
+        let option = match self.engine.kind {
+            EngineKind::Podman => format!("--mount=type=tmpfs,dst={dst},tmpfs-mode=1777,notmpcopyup"),
+            EngineKind::Docker => format!("--tmpfs={dst}:rw,exec,nosuid,nodev,mode=1777"),
+        };
+        self.option(option);
+        self.mount_points.push(dst.into());
+    }
+
+    /// Every bind mount goes through here, so that the helper can tell an engine's own additions
+    /// from what was asked for.
+    pub fn bind(&mut self, bind: &Bind) {
+        let src = self.carry(bind.src);
+        let mut fields =
+            vec![OsString::from("type=bind"), joined("src=", src.as_os_str()), joined("dst=", OsStr::new(bind.dst))];
+        if bind.access == Access::ReadOnly {
+            fields.push("readonly".into());
+        }
+        match (self.engine.kind, bind.relabel) {
+            (_, Relabel::Keep) | (EngineKind::Docker, _) => {}
+            (EngineKind::Podman, Relabel::Shared) => fields.push("relabel=shared".into()),
+            (EngineKind::Podman, Relabel::Private) => fields.push("relabel=private".into()),
+        }
+        let fields: Vec<OsString> = fields.iter().map(|field| csv_field(field)).collect();
+        self.option(joined("--mount=", &fields.join(OsStr::new(","))));
+        self.mount_points.push(bind.dst.into());
+    }
+
+    /// The path itself, or a link to it: engines keep paths as JSON text, which loses bytes that
+    /// are not UTF-8, and their CSV reader folds line ends.
+    fn carry(&mut self, path: &Path) -> PathBuf {
+        if path.to_str().is_some_and(|text| !text.chars().any(char::is_control)) {
+            return path.to_owned();
+        }
+        let name = format!("mount-{}", self.run_files.len());
+        self.run_files.push(RunFile::Alias { name: name.clone(), target: path.to_owned() });
+        self.run_directory.join(name)
+    }
+
+    /// The granted files, the tool's own directories, and what runs must keep from being removed.
+    pub fn files(&mut self, policy: &Policy, record: &Record) {
+        for mount in &policy.mounts {
+            self.bind(&Bind { src: &mount.src, dst: mount.dst.as_str(), access: mount.access, relabel: mount.relabel });
+            if mount.creation == Creation::MakeDirectory {
+                self.directories.push(mount.src.clone());
+            }
+        }
+        let own = tool_directory(self.world, self.engine, &policy.tool);
+        let cache = own.join("cache");
+        self.bind(&Bind::new(&cache, "/root/.cache", Access::ReadWrite));
+        self.directories.push(cache.clone());
+        self.in_use.push(cache);
+        if let Some(data) = &record.data {
+            self.bind(&Bind::new(&own.join(data), DATA_GUEST, policy.data));
+            self.in_use.push(own.join(data));
+        }
+        if !policy.installation.runtimes.is_empty() {
+            let runtimes = runtimes_directory(self.world, self.engine, policy);
+            self.bind(&Bind::new(&runtimes, RUNTIMES_GUEST, Access::ReadOnly));
+            self.in_use.push(runtimes);
+        }
+    }
+
+    /// The X display, with a cookie for it alone.
+    pub fn display(&mut self, policy: &Policy) {
+        let Some(display) = &policy.display else { return };
+        // Not in a directory of its own name inside: a tool finds it by DISPLAY, so it must be there.
+        let dst = display.socket.to_str().unwrap_or("/tmp/.X11-unix/X0").to_owned();
+        self.bind(&Bind::new(&display.socket, &dst, Access::ReadOnly));
+        if let Some(authority) = &display.authority {
+            let name = "xauthority".to_owned();
+            let path = self.run_directory.join(&name);
+            self.run_files.push(RunFile::Xauthority { name, from: authority.clone(), display: display.name.clone() });
+            self.bind(&Bind::new(&path, XAUTHORITY_GUEST, Access::ReadOnly));
+        }
+    }
+
+    /// The plan.
+    pub fn finish(mut self, image: &str, mut launch: Launch, streams: Streams) -> Plan {
+        self.option(image);
+        launch.expect.mounts = self.mount_points;
+        launch.relay = self.relay;
+        Plan {
+            program: self.engine.path.clone(),
+            arguments: self.arguments,
+            launch,
+            run_directory: self.run_directory,
+            run_files: self.run_files,
+            directories: self.directories,
+            in_use: self.in_use,
+            broker: self.broker,
+            streams,
+        }
+    }
+}
+
+fn joined(left: &str, right: &OsStr) -> OsString {
+    let mut text = OsString::from(left);
+    text.push(right);
+    text
+}
+
+/// A field of the comma-separated value of `--mount`, quoted as Go's `encoding/csv` reads it.
+fn csv_field(field: &OsStr) -> OsString {
+    let bytes = field.as_bytes();
+    if !bytes.iter().any(|byte| matches!(byte, b',' | b'"')) {
+        return field.to_owned();
+    }
+    let mut quoted = vec![b'"'];
+    for byte in bytes {
+        if *byte == b'"' {
+            quoted.push(b'"');
+        }
+        quoted.push(*byte);
+    }
+    quoted.push(b'"');
+    OsStr::from_bytes(&quoted).to_owned()
+}
