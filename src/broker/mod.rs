@@ -374,20 +374,7 @@ impl Shared {
     /// A worker: waits for a connection, serves it, and waits again. Before it serves, it sees to
     /// it that another one waits.
     fn work(self: &Arc<Self>) {
-        let mut events: Vec<Event> = Vec::with_capacity(1);
-        while self.idle.fetch_add(1, Ordering::SeqCst) < MOST_IDLE {
-            events.clear();
-            // Now and then, in case the broker has ended.
-            let waited = epoll::wait(&self.events, spare_capacity(&mut events), Some(&LOOK_UP));
-            self.idle.fetch_sub(1, Ordering::SeqCst);
-            if self.ended.load(Ordering::SeqCst) {
-                return;
-            }
-            let id = match (waited, events.first()) {
-                (Ok(_), Some(event)) => event.data.u64(),
-                (Ok(_) | Err(rustix::io::Errno::INTR), _) => continue,
-                (Err(_), _) => return,
-            };
+        while let Some(id) = self.wait() {
             let Some(Host { name, port, socket }) = locked(&self.hosts).get(&id).cloned() else { continue };
             let client = socket.accept();
             if client.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
@@ -401,7 +388,40 @@ impl Shared {
                 self.serve(&name, port, client);
             }
         }
-        self.idle.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Waits for a connection; `None` when this worker is not needed any more.
+    fn wait(&self) -> Option<u64> {
+        let leave = || {
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+            None
+        };
+        if self.idle.fetch_add(1, Ordering::SeqCst) >= MOST_IDLE {
+            return leave();
+        }
+        let mut events: Vec<Event> = Vec::with_capacity(1);
+        loop {
+            events.clear();
+            let waited = epoll::wait(&self.events, spare_capacity(&mut events), Some(&LOOK_UP));
+            if self.ended.load(Ordering::SeqCst) {
+                return leave();
+            }
+            match (waited, events.first()) {
+                (Ok(_), Some(event)) => {
+                    self.idle.fetch_sub(1, Ordering::SeqCst);
+                    return Some(event.data.u64());
+                }
+                // Nothing came for a while: one worker that waits is enough.
+                (Ok(_), None) => {
+                    let others = |idle: usize| (idle > 1).then(|| idle - 1);
+                    if self.idle.fetch_update(Ordering::SeqCst, Ordering::SeqCst, others).is_ok() {
+                        return None;
+                    }
+                }
+                (Err(rustix::io::Errno::INTR), _) => {}
+                (Err(_), _) => return leave(),
+            }
+        }
     }
 
     /// Serves one connection in this thread, with another one to take the next.
