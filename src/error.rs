@@ -81,15 +81,6 @@ pub enum Error {
         /// How to go on.
         hint: String,
     },
-    /// The coco file asks for something that this version can't enforce.
-    NotEnforced {
-        /// The tool.
-        tool: String,
-        /// Which option.
-        option: &'static str,
-        /// How to go on.
-        hint: String,
-    },
     /// A mount is refused.
     Mount {
         /// The path.
@@ -203,7 +194,6 @@ impl Error {
             }
             Error::Usage { hint, .. }
             | Error::Exists { hint, .. }
-            | Error::NotEnforced { hint, .. }
             | Error::Mount { hint, .. }
             | Error::Environment { hint, .. }
             | Error::Engine { hint, .. }
@@ -246,9 +236,6 @@ impl fmt::Display for Error {
             Error::NotInStore { name, .. } => write!(formatter, "the store has no tool {name}"),
             Error::Download { url, reason } => write!(formatter, "can't fetch {url}: {reason}"),
             Error::Exists { path, .. } => write!(formatter, "{} exists already", term::path(path)),
-            Error::NotEnforced { tool, option, .. } => {
-                write!(formatter, "{tool} asks for {option}, which this version of coco can't enforce yet")
-            }
             Error::Mount { path, reason, .. } => write!(formatter, "{} is not mounted: {reason}", term::path(path)),
             Error::Consent { tool, what } => {
                 write!(formatter, "{tool} asks for {what}, and you have not agreed to that")

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::broker::journal::{Denial, Denied, Summary};
-use crate::config::{Access, CocoFile, MountSource, Network, X11};
+use crate::config::{Access, CocoFile, MountSource, Network, Protect, X11};
 use crate::control::Task;
 use crate::facts::Controllers;
 use crate::install::Record;
@@ -163,11 +163,19 @@ fn openings(policy: &Policy) -> Vec<(&'static str, String)> {
         );
     }
     if policy.mounts.iter().any(|mount| mount.access == Access::ReadWrite) {
-        row(
-            "unprotected",
-            "what it may write includes git hooks and editor settings there; this version does not protect them yet"
-                .to_owned(),
-        );
+        match policy.protect {
+            Protect::DangerousNothing => row(
+                "unprotected",
+                "what it may write includes git hooks and editor settings, which run on your machine later".to_owned(),
+            ),
+            Protect::Default | Protect::List | Protect::Paths(_) => {
+                let held = policy.protected.iter().filter(|mount| mount.access == Access::ReadOnly);
+                let held: Vec<String> = held.map(|mount| term::path(&mount.src)).collect();
+                if !held.is_empty() {
+                    row("can't change", held.join(", "));
+                }
+            }
+        }
     }
     rows
 }

@@ -12,18 +12,21 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::config::{CocoFile, MountSource};
+use crate::config::{Access, CocoFile, MountSource, Protect};
 use crate::error::Error;
+use crate::names::RelativePath;
 use crate::term;
 use crate::upstream::Upstream;
 
 mod certificates;
 mod places;
+pub mod protected;
 mod search;
 
 pub use certificates::ca_certificates;
 use places::outside_of_projects;
 pub use places::{OFF_LIMITS_AT_HOME, off_limits};
+use protected::{Protected, appeared};
 pub use search::{find_engine, search_path};
 
 /// What every command may need to know.
@@ -165,6 +168,8 @@ pub struct Facts {
     pub project: PathBuf,
     /// One for each mount of the coco file, in its order.
     pub sources: Vec<Source>,
+    /// What would run on the host in each source that the tool may write; empty for the others.
+    pub protected: Vec<Protected>,
     /// The caller's own namespaces (`pid:[4026531836]`, namespaces(7)): the sandbox must have others.
     pub namespaces: Vec<String>,
     /// What no tool may see: secrets and coco's own directories, as named and as resolved.
@@ -288,9 +293,16 @@ impl Facts {
         outside_of_projects(world, &cwd)?;
         let sources =
             file.mounts.iter().map(|mount| source(world, &mount.src, &cwd, &project)).collect::<Result<_, _>>()?;
+        let protected = file
+            .mounts
+            .iter()
+            .zip(&sources)
+            .map(|(mount, source)| protected_in(mount.access, source, &file.protect))
+            .collect::<Result<_, _>>()?;
         let limit = |resource| getrlimit(resource).unwrap_or((1024, 1024));
         Ok(Facts {
             sources,
+            protected,
             project,
             namespaces: namespaces()?,
             off_limits: off_limits(world),
@@ -309,6 +321,39 @@ impl Facts {
             getent: search_path(world, "getent")?,
             cwd,
         })
+    }
+}
+
+impl Facts {
+    /// What is in writable sources now, would run on the host, and was not there before.
+    pub fn planted(&self, file: &CocoFile) -> Vec<PathBuf> {
+        let sources = file.mounts.iter().zip(&self.sources).zip(&self.protected);
+        let new = sources.flat_map(|((mount, source), before)| {
+            // A link in the place of a repository is new too; then there is something to look at.
+            match protected_in(mount.access, source, &file.protect) {
+                Ok(after) => appeared(before, &after),
+                Err(_) => vec![source.canonical.join(".git")],
+            }
+        });
+        let mut new: Vec<PathBuf> = new.collect();
+        new.sort();
+        new.dedup();
+        new
+    }
+}
+
+/// What is protected in a source.
+fn protected_in(access: Access, source: &Source, protect: &Protect) -> Result<Protected, Error> {
+    let more: &[RelativePath] = match protect {
+        Protect::DangerousNothing => return Ok(Protected::new()),
+        Protect::Default | Protect::List => &[],
+        Protect::Paths(paths) => paths,
+    };
+    match (access, source.kind) {
+        (Access::ReadWrite, SourceKind::Directory) => protected::search(&source.canonical, more),
+        (Access::ReadOnly, _) | (_, SourceKind::Missing | SourceKind::File | SourceKind::Special) => {
+            Ok(Protected::new())
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod prepare;
+pub mod protect;
 pub mod reach;
 pub mod signed;
 pub mod store;
@@ -106,6 +107,7 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mo
         let (outcome, summary) = exec::run(&plan)?;
         match outcome {
             Outcome::Exited(code) => {
+                tell_planted(&tool, &facts);
                 tell_network(world, &tool, &summary, mode);
                 return Ok(code);
             }
@@ -121,6 +123,17 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mo
         }
     }
     Err(Error::Engine { message: "the engine lost the image again".to_owned(), hint: "try coco rebuild".to_owned() })
+}
+
+/// What a tool has put into a project that would run on the host.
+fn tell_planted(tool: &tools::Tool, facts: &Facts) {
+    for path in facts.planted(&tool.file) {
+        let path = term::path(&path);
+        term::note(
+            "warning",
+            &format!("{} made {path}, which may run programs on your machine: look at it first", tool.name),
+        );
+    }
 }
 
 /// What was denied, and what a learning run has learnt. An editor that reads standard error can

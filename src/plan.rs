@@ -203,6 +203,7 @@ fn run_expect(policy: &Policy, world: &World, facts: &Facts) -> Expect {
         identities: policy
             .mounts
             .iter()
+            .chain(&policy.protected)
             .filter_map(|mount| Some((mount.dst.as_str().into(), mount.identity?.device, mount.identity?.inode)))
             .collect(),
     }

@@ -37,6 +37,10 @@ pub struct Policy {
     pub installation: Installation,
     /// The host's files that it sees, and no others.
     pub mounts: Vec<Granted>,
+    /// Parts of them that stay as they are although the rest may be written.
+    pub protected: Vec<Granted>,
+    /// What the coco file says about that.
+    pub protect: Protect,
     /// Where it starts, inside.
     pub workdir: PathBuf,
     /// Its whole environment but HOME and PATH, which the helper sets.
@@ -181,7 +185,6 @@ pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, di
         }
         ports.push(port);
     }
-    enforceable(tool, file)?;
     if let (Upstream::Unusable(reason), RunNetwork::Hosts(_) | RunNetwork::Public) = (&facts.upstream, &network) {
         warnings.push(format!("HTTPS_PROXY: {reason}; {tool} will reach nothing"));
     }
@@ -211,6 +214,8 @@ pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, di
         ca_certificates: facts.ca_certificates.clone(),
         tool: tool.clone(),
         data: file.data,
+        protected: mounts::protected(file, facts)?,
+        protect: file.protect.clone(),
         mounts,
         network,
         ports,
@@ -308,19 +313,6 @@ fn extra_ports(world: &World) -> Result<Vec<PublishedPort>, Error> {
             })
         })
         .collect()
-}
-
-/// What this version can't enforce is refused: a tool never runs with less than its file asks for.
-fn enforceable(tool: &ToolName, file: &CocoFile) -> Result<(), Error> {
-    match &file.protect {
-        // The second is what happens anyway: nothing is protected yet.
-        Protect::Default | Protect::DangerousNothing => Ok(()),
-        Protect::List | Protect::Paths(_) => Err(Error::NotEnforced {
-            tool: tool.to_string(),
-            option: "protect",
-            hint: "leave \"protect\" out, and mount read-only what must not change".to_owned(),
-        }),
-    }
 }
 
 // --- environment ---

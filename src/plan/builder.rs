@@ -213,7 +213,7 @@ impl<'a> Builder<'a> {
 
     /// The granted files, the tool's own directories, and what runs must keep from being removed.
     pub fn files(&mut self, policy: &Policy, record: &Record) {
-        for mount in &policy.mounts {
+        for mount in policy.mounts.iter().chain(&policy.protected) {
             self.bind(&Bind { src: &mount.src, dst: mount.dst.as_str(), access: mount.access, relabel: mount.relabel });
             if mount.creation == Creation::MakeDirectory {
                 self.directories.push(mount.src.clone());

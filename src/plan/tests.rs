@@ -1,6 +1,7 @@
 //! Whole argument vectors, compared with the files in `tests/golden`. `COCO_BLESS=1` writes them
 //! anew; what then changes is read in the difference before it is committed.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
@@ -11,14 +12,15 @@ use super::*;
 use crate as coco;
 use crate::control::Streams;
 use crate::engine::EngineKind;
-use crate::facts::{SeLinux, Terminals};
+use crate::facts::protected::{Found, Hold};
+use crate::facts::{Identity, SeLinux, Terminals};
 use crate::policy::{Policy, decide};
 
 #[path = "../../tests/golden/hand_made.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
 mod hand_made;
 
-use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, REACHING, engine, facts, file, tool, with, world};
+use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, REACHING, WRITING, engine, facts, file, tool, with, world};
 
 /// Who calls which engine.
 const CALLERS: &[(&str, EngineKind, u32)] = &[
@@ -133,6 +135,21 @@ fn a_tool_with_hosts_and_ports() {
         let plan = run_case(&case, &record(Some("data-1")), &[]);
         assert!(!text(&plan).contains("secret"), "the proxy's password stays outside");
         golden(&format!("{caller}-reaching"), &plan);
+    }
+}
+
+/// Mounts over parts of a writable grant come after it, and the helper is told which files they are.
+#[test]
+fn a_tool_with_a_writable_project() {
+    for (caller, kind, uid) in CALLERS {
+        let mut case = case(*kind, *uid, "writing", WRITING, &[]);
+        let identity = Identity { device: 8, inode: 99 };
+        case.facts.protected = vec![BTreeMap::from([
+            (case.facts.project.join(".git"), Found { hold: Hold::InPlace, identity }),
+            (case.facts.project.join(".git/hooks"), Found { hold: Hold::ReadOnly, identity }),
+        ])];
+        case.policy = decide(&tool("writing"), &file(WRITING), &case.world, &case.facts, DIGEST).unwrap();
+        golden(&format!("{caller}-writing"), &run_case(&case, &record(Some("data-1")), &[]));
     }
 }
 

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{Creation, Granted, WORKSPACE};
-use crate::config::{Access, CocoFile, Mount, MountSource, Workdir};
+use crate::config::{Access, CocoFile, Mount, MountSource, Relabel, Workdir};
 use crate::error::Error;
+use crate::facts::protected::Hold;
 use crate::facts::{Facts, OFF_LIMITS_AT_HOME, Source, SourceKind, World};
 use crate::names::GuestPath;
+use crate::protect::MOST_MOUNTS;
 use crate::term;
 
 /// The mounts that a tool gets, parents before children.
@@ -54,6 +56,47 @@ pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Grant
     // order would otherwise hide a child.
     granted.sort_by(|left, right| left.dst.cmp(&right.dst));
     Ok(granted)
+}
+
+/// Mounts over parts of writable grants: read-only ones over what would run on the host, and the
+/// directories on the way there over themselves, because a mount point can't be moved or removed.
+///
+/// # Errors
+/// What can't be protected, because of its name or their number.
+pub fn protected(file: &CocoFile, facts: &Facts) -> Result<Vec<Granted>, Error> {
+    let mut mounts = Vec::new();
+    for ((mount, source), found) in file.mounts.iter().zip(&facts.sources).zip(&facts.protected) {
+        let outer = destination(mount, source)?;
+        let refuse = |path: &Path, reason: String| Error::Mount {
+            path: path.to_owned(),
+            reason,
+            hint:
+                "mount a narrower directory, or set \"protect\": false if the tool may change what runs on your machine"
+                    .to_owned(),
+        };
+        if found.len() > MOST_MOUNTS {
+            return Err(refuse(&source.canonical, format!("{} places in it would have to be protected", found.len())));
+        }
+        for (path, found) in found {
+            let rest = path.strip_prefix(&source.canonical).ok().and_then(Path::to_str);
+            let rest = rest.ok_or_else(|| refuse(path, "it can't be protected: its name is not UTF-8".to_owned()))?;
+            let dst = GuestPath::new(&format!("{outer}/{rest}"))
+                .map_err(|message| refuse(path, format!("it can't be protected: {message}")))?;
+            mounts.push(Granted {
+                src: path.clone(),
+                dst,
+                access: match found.hold {
+                    Hold::ReadOnly => Access::ReadOnly,
+                    Hold::InPlace => Access::ReadWrite,
+                },
+                relabel: Relabel::Keep,
+                creation: Creation::Present,
+                identity: Some(found.identity),
+            });
+        }
+    }
+    mounts.sort_by(|left, right| left.dst.cmp(&right.dst));
+    Ok(mounts)
 }
 
 /// File systems mounted below a read-only source: a read-only bind does not reach into them, so

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate as coco;
+use crate::facts::protected::{Found, Hold};
 use crate::facts::{Source, SourceKind};
 
 #[path = "../../tests/golden/hand_made.rs"]
@@ -346,10 +347,6 @@ fn each_network_is_what_it_says() {
         let policy = decided(&format!(r#"{{"tool": "npm:x"{rest}}}"#), &[]).unwrap();
         assert_eq!((policy.network, policy.warnings), (network, vec![]), "{rest}");
     }
-    for rest in [r#""protect": true"#, r#""protect": ["x"]"#] {
-        let outcome = decided(&format!(r#"{{"tool": "npm:x", {rest}}}"#), &[]);
-        assert!(matches!(outcome, Err(Error::NotEnforced { .. })), "{rest}: {outcome:?}");
-    }
 }
 
 /// Going around a proxy that can't be used is not what was asked for.
@@ -395,6 +392,28 @@ fn the_program_itself_is_never_writable() {
     let writable = mounting(r#"{"src": "/x", "dst": "/x", "opts": "rw"}"#, at_program);
     assert!(refused(writable).contains("coco itself"));
     assert!(mounting(r#"{"src": "/x", "dst": "/x", "opts": "ro"}"#, at_program).is_ok());
+}
+
+#[test]
+fn what_is_found_in_a_writable_mount_is_held() {
+    let decide_with = |opts: &str, paths: &[(&str, Hold)]| {
+        let world = world(1000);
+        let file =
+            file(&format!(r#"{{"tool": "npm:x", "mounts": [{{"src": "@project", "dst": "/w", "opts": "{opts}"}}]}}"#));
+        let mut facts = facts(&world, &file);
+        let found = |hold| Found { hold, identity: Identity { device: 1, inode: 2 } };
+        facts.protected = vec![paths.iter().map(|(path, hold)| (facts.project.join(path), found(*hold))).collect()];
+        decide(&tool("probe"), &file, &world, &facts, DIGEST)
+    };
+    let policy = decide_with("rw", &[(".git", Hold::InPlace), (".git/hooks", Hold::ReadOnly)]).unwrap();
+    let held: Vec<(&str, Access, bool)> =
+        policy.protected.iter().map(|held| (held.dst.as_str(), held.access, held.identity.is_some())).collect();
+    assert_eq!(held, [("/w/.git", Access::ReadWrite, true), ("/w/.git/hooks", Access::ReadOnly, true)]);
+    // What can't be held is no reason to go on without.
+    let mut many: Vec<String> = (0..300).map(|number| format!("{number}/.envrc")).collect();
+    many.sort();
+    let many: Vec<(&str, Hold)> = many.iter().map(|path| (path.as_str(), Hold::ReadOnly)).collect();
+    assert!(refused(decide_with("rw", &many)).contains("300 places"));
 }
 
 /// An earlier run of the tool may have left a link where the inner mount would be made.

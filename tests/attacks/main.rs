@@ -35,4 +35,6 @@ mod network;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod protect;
+#[cfg(test)]
 mod tls;

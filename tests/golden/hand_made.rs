@@ -66,6 +66,7 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         })
         .collect();
     Facts {
+        protected: vec![std::collections::BTreeMap::new(); file.mounts.len()],
         cwd,
         project,
         sources,
@@ -124,6 +125,9 @@ pub const EVERYTHING: &str = r#"{
     "limits": {"memory": "2g", "pids": 99, "cpus": 1.25},
     "podman_args": ["--shm-size=256m", "--device", "/dev/fuse"]
 }"#;
+
+/// A tool that may write the project.
+pub const WRITING: &str = r#"{"tool": "npm:writing", "mounts": [{"src": "@project", "dst": "/w", "opts": "rw"}]}"#;
 
 /// A tool that reaches some hosts and can be reached itself.
 pub const REACHING: &str = r#"{

@@ -1,24 +1,9 @@
-//! What this version can't enforce is refused by name, and what widens the network is said every time.
+//! Each network is what it says, and what widens it is said every time.
 
 use crate::world::World;
 
 const NETWORK_NOTE: &str =
     "COCO_ALLOW_NETWORK is set: probe runs with the engine's network, whatever its coco file says";
-
-#[test]
-fn what_can_not_be_enforced_is_refused_by_name() {
-    let world = World::new();
-    for (rest, option) in [(r#""protect": true"#, "protect"), (r#""protect": [".git/hooks"]"#, "protect")] {
-        world.tool("probe", format!("{{\"tool\": \"python@system\", {rest}}}"));
-        let words = format!("probe asks for {option}, which this version of coco can't enforce yet");
-        for command in [&["run", "probe"][..], &["run", "--dry-run", "probe"], &["show", "probe"]] {
-            world.coco(command).fails(125, &words);
-        }
-        // The file itself is good.
-        world.coco(["lint", "probe"]).exits(0);
-    }
-    assert!(world.calls().is_empty());
-}
 
 #[test]
 fn what_can_be_enforced_runs() {

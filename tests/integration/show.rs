@@ -225,5 +225,13 @@ fn show_says_what_a_tool_may_do() {
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(squeezed(text).contains(&squeezed(words)), "{words:?} is not in\n{text}");
     }
-    assert!(text.contains("git hooks"), "the missing protection is not said\n{text}");
+    // What is held, and where nothing is.
+    let hooks = world.path("project/.git/hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    let shown = world.coco(["show", "probe"]).exits(0);
+    assert!(shown.text().contains(&format!("can't change      {}\n", hooks.display())), "{}", shown.text());
+    let file = fs::read_to_string(world.path("data/coco/tools/probe.json")).unwrap();
+    world.tool("probe", file.replacen('{', "{\"protect\": false, ", 1));
+    let shown = world.coco(["show", "probe"]).exits(0);
+    assert!(shown.text().contains("unprotected       what it may write includes git hooks"), "{}", shown.text());
 }

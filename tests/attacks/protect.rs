@@ -1,0 +1,268 @@
+//! F1 to F6: what runs on the host stays as it is, in projects that a tool may write.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::{World, each_engine};
+
+each_engine!(
+    f1_f6_hooks_settings_and_task_files,
+    f2_nested_repositories,
+    f3_what_appears_is_reported,
+    f4_a_git_that_is_no_directory,
+    f5_parents_stay_in_their_places,
+    what_a_repository_needs_still_works,
+);
+
+/// Tries to change each of its arguments in every way there is; prints those that worked.
+const PROBE: &str = r#"
+import os, shutil, sys
+def tries(what, path, attempt):
+    try:
+        attempt()
+    except OSError:
+        return
+    print(what, path)
+def over(path):
+    with open("evil", "w") as evil: evil.write("evil")
+    try:
+        os.rename("evil", path)
+    finally:
+        if os.path.exists("evil"): os.unlink("evil")
+for given in sys.argv[1:]:
+    for path in (given, "./" + given, given.replace("/", "//"), "x/../" + given):
+        if os.path.isdir(path):
+            tries("create", path, lambda: open(os.path.join(path, "evil"), "w").close())
+            tries("directory", path, lambda: os.mkdir(os.path.join(path, "evil.d")))
+            for name in os.listdir(path):
+                tries("append", path, lambda: open(os.path.join(path, name), "a").close())
+                tries("remove", path, lambda: os.unlink(os.path.join(path, name)))
+        else:
+            tries("append", path, lambda: open(path, "a").close())
+            tries("truncate", path, lambda: os.truncate(path, 0))
+            tries("replace", path, lambda: over(path))
+        tries("chmod", path, lambda: os.chmod(path, 0o777))
+        tries("link", path, lambda: os.link(path, "evil-link"))
+        tries("rename", path, lambda: os.rename(path, "evil-name"))
+        tries("rmtree", path, lambda: os.unlink(path) if os.path.isfile(path) else os.rmdir(path))
+"#;
+
+/// Everything of F1, one file in each.
+const HELD: &[&str] = &[
+    ".git/hooks/pre-commit",
+    ".git/config",
+    ".git/info/attributes",
+    ".gitmodules",
+    ".husky/pre-commit",
+    ".vscode/tasks.json",
+    ".idea/workspace.xml",
+    ".envrc",
+    "mise.toml",
+    ".mise.toml",
+    ".claude/settings.json",
+    ".mcp.json",
+];
+
+/// What of it is given to the probe: directories are tried as a whole.
+const TRIED: &[&str] = &[
+    ".git/hooks",
+    ".git/hooks/pre-commit",
+    ".git/config",
+    ".git/info/attributes",
+    ".gitmodules",
+    ".husky",
+    ".vscode",
+    ".idea",
+    ".envrc",
+    "mise.toml",
+    ".mise.toml",
+    ".claude",
+    ".mcp.json",
+];
+
+fn fill(world: &World, project: &Path, files: &[&str]) {
+    for file in files {
+        world.write(project.join(file), "before");
+    }
+    world.make_directory(&project.join("x")).unwrap();
+}
+
+fn writer(world: &World, name: &str, more: &Value) {
+    let mut file = json!({"mounts": [{"src": "@project", "opts": "rw"}], "workdir": "."});
+    file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    world.python(name, &file);
+}
+
+/// Runs the probe and gives what it could do.
+fn tried(world: &World, tool: &str, project: &Path, paths: &[&str]) -> Vec<String> {
+    let mut arguments = vec!["run", tool, "-c", PROBE];
+    arguments.extend(paths);
+    world.coco_in(project, arguments).succeeds().text().lines().map(str::to_owned).collect()
+}
+
+/// Every path below a directory with what is in it.
+fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(contents(&path));
+        } else {
+            all.push((path.clone(), fs::read(&path).unwrap_or_default()));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn f1_f6_hooks_settings_and_task_files(world: &World) {
+    let project = world.project("protect");
+    fill(world, &project, HELD);
+    fill(world, &project, &[".git/HEAD", "ordinary"]);
+    writer(world, "protected", &json!({}));
+    let before = contents(&project);
+    assert_eq!(tried(world, "protected", &project, TRIED), Vec::<String>::new());
+    // Nothing was changed, and no mount point was made on the host.
+    assert_eq!(contents(&project), before);
+    // The controls: an ordinary file, and the same without protection.
+    assert!(!tried(world, "protected", &project, &["ordinary"]).is_empty());
+    writer(world, "open", &json!({"protect": false}));
+    for path in TRIED {
+        let copy = world.project("open");
+        fill(world, &copy, HELD);
+        fill(world, &copy, &[".git/HEAD"]);
+        assert!(!tried(world, "open", &copy, &[path]).is_empty(), "{path}");
+    }
+    // A path of the coco file's own.
+    writer(world, "more", &json!({"protect": ["ordinary", "src/secret.sh"]}));
+    let own = world.project("more");
+    fill(world, &own, &["ordinary", "src/secret.sh", "src/other", ".envrc"]);
+    assert_eq!(tried(world, "more", &own, &["ordinary", "src/secret.sh", ".envrc"]), Vec::<String>::new());
+    assert!(!tried(world, "more", &own, &["src/other"]).is_empty());
+}
+
+fn f2_nested_repositories(world: &World) {
+    let project = world.project("nested");
+    let files = [
+        ".git/HEAD",
+        ".git/config",
+        ".git/modules/lib/HEAD",
+        ".git/modules/lib/config",
+        ".git/modules/lib/hooks/post-checkout",
+        "packages/one/.git/HEAD",
+        "packages/one/.git/config",
+        "packages/one/.git/hooks/pre-push",
+        "packages/two/.vscode/tasks.json",
+        "bare.git/HEAD",
+        "bare.git/config",
+        "bare.git/hooks/update",
+        "bare.git/objects/x",
+        "bare.git/refs/x",
+    ];
+    fill(world, &project, &files);
+    world.write(project.join("lib/.git"), "gitdir: ../.git/modules/lib\n");
+    writer(world, "nested", &json!({}));
+    let paths = [
+        ".git/modules/lib/config",
+        ".git/modules/lib/hooks",
+        "lib/.git",
+        "packages/one/.git/config",
+        "packages/one/.git/hooks",
+        "packages/two/.vscode",
+        "bare.git/config",
+        "bare.git/hooks",
+    ];
+    assert_eq!(tried(world, "nested", &project, &paths), Vec::<String>::new());
+    assert!(!tried(world, "nested", &project, &["packages/one/.git/HEAD"]).is_empty());
+}
+
+fn f3_what_appears_is_reported(world: &World) {
+    let project = world.project("appears");
+    world.make_directory(&project.join("deep")).unwrap();
+    world.python("planter", &json!({"mounts": [{"src": ".", "opts": "rw"}], "workdir": "."}));
+    let plant = |code: &str| world.coco_in(&project, ["run", "planter", "-c", code]);
+    let planted = plant(
+        "import os; os.makedirs('deep/.git/hooks'); open('deep/.git/hooks/pre-commit', 'w').close(); open('.envrc', 'w').close(); open('harmless', 'w').close()",
+    );
+    let planted = planted.succeeds();
+    for path in ["deep/.git", ".envrc"] {
+        let path = project.join(path);
+        planted.complains(&format!("coco: warning: planter made {}, which may run programs", path.display()));
+    }
+    assert!(!planted.errors().contains("harmless"), "{planted:?}");
+    // Said once; from now on it is protected.
+    let again = plant("open('.envrc', 'a')");
+    assert!(!again.exits(1).errors().contains("coco: warning"), "{again:?}");
+    // A redirection in a repository that was there.
+    world.write(project.join(".git/HEAD"), "ref: refs/heads/main\n");
+    world.write(project.join(".git/config"), "");
+    plant("open('.git/commondir', 'w').close()").succeeds().complains(".git/commondir, which may run programs");
+}
+
+fn f4_a_git_that_is_no_directory(world: &World) {
+    writer(world, "odd", &json!({}));
+    // A worktree: the repository lies elsewhere and is not there.
+    let worktree = world.project("worktree");
+    world.write(worktree.join(".git"), "gitdir: /elsewhere/.git/worktrees/x\n");
+    world.make_directory(&worktree.join("x")).unwrap();
+    assert_eq!(tried(world, "odd", &worktree, &[".git"]), Vec::<String>::new());
+    // A link, whole and dangling: an error, and nothing was started.
+    for target in ["repository", "nowhere"] {
+        let project = world.project("linked");
+        world.write(project.join("repository/config"), "");
+        std::os::unix::fs::symlink(target, project.join(".git")).unwrap();
+        let refused = world.coco_in(&project, ["run", "odd", "-c", "print('ran')"]);
+        assert_eq!(refused.exits(125).text(), "");
+        refused.complains("hooks can't be protected").complains("\"protect\": false");
+        world.python("reader", &json!({"mounts": [{"src": "@project"}], "workdir": "."}));
+        assert_eq!(world.coco_in(&project, ["run", "reader", "-c", "print('ran')"]).succeeds().text(), "ran");
+    }
+}
+
+fn f5_parents_stay_in_their_places(world: &World) {
+    let project = world.project("parents");
+    fill(
+        world,
+        &project,
+        &[".git/HEAD", ".git/config", ".git/hooks/x", "a/b/.git/HEAD", "a/b/.git/config", "free/file"],
+    );
+    writer(world, "mover", &json!({}));
+    let code = "import os, sys
+for path in sys.argv[1:]:
+    for attempt in (lambda: os.rename(path, 'moved'), lambda: os.replace('free', path), lambda: os.rename(path, 'x/moved')):
+        try:
+            attempt()
+            print(path)
+        except OSError as error: pass
+";
+    let moved = |paths: &[&str]| {
+        let mut arguments = vec!["run", "mover", "-c", code];
+        arguments.extend(paths);
+        world.coco_in(&project, arguments).succeeds().text()
+    };
+    assert_eq!(moved(&[".git", ".git/hooks", "a", "a/b", "a/b/.git"]), "");
+    assert!(project.join("a/b/.git/config").exists() && project.join(".git/hooks/x").exists());
+    assert_eq!(moved(&["free"]), "free");
+}
+
+/// What git itself does when it adds, commits and changes branches: files beside others, renamed
+/// over them, in the places that are left writable.
+fn what_a_repository_needs_still_works(world: &World) {
+    let project = world.project("commits");
+    fill(world, &project, &[".git/HEAD", ".git/config", ".git/hooks/x", ".git/index", ".git/refs/heads/main"]);
+    world.make_directory(&project.join(".git/objects")).unwrap();
+    writer(world, "committer", &json!({}));
+    let code = "import os
+def locked(path):
+    with open(path + '.lock', 'w') as lock: lock.write('after')
+    os.rename(path + '.lock', path)
+for path in ('.git/index', '.git/HEAD', '.git/refs/heads/main', '.git/COMMIT_EDITMSG', '.git/refs/heads/new'): locked(path)
+os.makedirs('.git/objects/ab'); locked('.git/objects/ab/cd')
+os.makedirs('.git/logs/refs'); locked('.git/logs/HEAD')
+print(open('.git/config').read())
+";
+    assert_eq!(world.coco_in(&project, ["run", "committer", "-c", code]).succeeds().text(), "before");
+    assert_eq!(fs::read_to_string(project.join(".git/index")).unwrap(), "after");
+}
