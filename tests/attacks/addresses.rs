@@ -7,10 +7,38 @@ use std::sync::{Mutex, OnceLock};
 use serde_json::json;
 
 use crate::support::World;
-use crate::support::network::{CALLER, CALLER6, Network, each_engine_with_network};
+use crate::support::network::{CALLER, CALLER6, Network, SEARCHED, each_engine_with_network};
 use crate::support::servers;
 
-each_engine_with_network!(n13_private_addresses, n13_private_beside_public, n13_another_answer_each_time);
+each_engine_with_network!(
+    n13_private_addresses,
+    n13_private_beside_public,
+    n13_another_answer_each_time,
+    n13_another_name_by_the_search_list,
+);
+
+/// A granted name that does not exist, and one that does in the domain that is searched: another host.
+fn n13_another_name_by_the_search_list(world: &World, network: &Network) {
+    let name = format!("gone.{}", network.domain());
+    let (address, port) = (network.address(), network.port());
+    network.resolve(&format!("{name}.{SEARCHED}"), &[address]);
+    let server = network.serve(address, port, servers::answer("another"));
+    let code = "
+name, port = sys.argv[1], int(sys.argv[2])
+def says():
+    with dial(name, port) as stream:
+        stream.sendall(b'hello')
+        return stream.recv(99).decode()
+tries('granted', says)
+";
+    let arguments = [name.clone(), port.to_string()];
+    world.python("searched", &json!({"allowed_hosts": [format!("{name}:{port}")]}));
+    let shown = network.probe(world, "searched", code, &arguments);
+    assert!(!shown.get("granted").contains("another"), "{shown:?}");
+    assert_eq!(server.connections(), 0);
+    // The control: who looks names up in the usual way does get there.
+    network.bare_probe(code, &arguments).is("granted", "another");
+}
 
 /// Addresses that must not be dialled, with somebody in the servers' namespace behind them.
 const PRIVATE: [&str; 27] = [

@@ -30,6 +30,8 @@ use super::{Background, Engine, Run, World, command, printable, run, skip, varia
 pub const CALLER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The caller's end of the cable.
 pub const CALLER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 2);
+/// The domain in which the caller's resolver looks for names that it does not find.
+pub const SEARCHED: &str = "corp.example.net";
 /// The name server that the caller's `/etc/resolv.conf` names.
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
 
@@ -445,7 +447,7 @@ fn own_files(files: &Path) -> Result<(), String> {
     for (place, text) in [
         ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n198.51.100.99 only-in-hosts.example.com\n".to_owned()),
         // As patient as it is by default: who waits for a name in vain waits for long.
-        ("/etc/resolv.conf", format!("nameserver {RESOLVER}\noptions timeout:5 attempts:2\n")),
+        ("/etc/resolv.conf", format!("nameserver {RESOLVER}\nsearch {SEARCHED}\noptions timeout:5 attempts:2\n")),
         // The machine's may ask a daemon, which is outside.
         ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
     ] {
