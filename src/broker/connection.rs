@@ -128,6 +128,10 @@ fn handshake(
     let mut answer = Head::new(server, ANSWER_TIME);
     let retry = match answer.until(hello::is_retry_request) {
         Ok(retry) => retry,
+        // It may still ask for a second hello, which nobody would judge then.
+        Err(Ended::Gone) if Instant::now() >= answer.deadline => {
+            return Err(Ended::Failed("the host does not answer the TLS hello".to_owned()));
+        }
         // It has closed: whatever it said is the client's.
         Err(Ended::Gone) => false,
         // The host's fault, and no attempt of the tool's.
