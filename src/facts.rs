@@ -297,7 +297,10 @@ impl Facts {
             .mounts
             .iter()
             .zip(&sources)
-            .map(|(mount, source)| protected_in(mount.access, source, &file.protect))
+            .map(|(mount, source)| match wanted(mount.access, source, &file.protect) {
+                Some(more) => protected::search(&source.canonical, more),
+                None => Ok(Protected::new()),
+            })
             .collect::<Result<_, _>>()?;
         let limit = |resource| getrlimit(resource).unwrap_or((1024, 1024));
         Ok(Facts {
@@ -329,11 +332,10 @@ impl Facts {
     pub fn planted(&self, file: &CocoFile) -> Vec<PathBuf> {
         let sources = file.mounts.iter().zip(&self.sources).zip(&self.protected);
         let new = sources.flat_map(|((mount, source), before)| {
-            // A link in the place of a repository is new too; then there is something to look at.
-            match protected_in(mount.access, source, &file.protect) {
-                Ok(after) => appeared(before, &after),
-                Err(_) => vec![source.canonical.join(".git")],
-            }
+            let after = wanted(mount.access, source, &file.protect)
+                .map(|more| protected::look(&source.canonical, more))
+                .unwrap_or_default();
+            appeared(before, &after)
         });
         let mut new: Vec<PathBuf> = new.collect();
         new.sort();
@@ -342,18 +344,16 @@ impl Facts {
     }
 }
 
-/// What is protected in a source.
-fn protected_in(access: Access, source: &Source, protect: &Protect) -> Result<Protected, Error> {
+/// The paths that are protected in a source besides the usual ones; `None` where nothing is.
+fn wanted<'a>(access: Access, source: &Source, protect: &'a Protect) -> Option<&'a [RelativePath]> {
     let more: &[RelativePath] = match protect {
-        Protect::DangerousNothing => return Ok(Protected::new()),
+        Protect::DangerousNothing => return None,
         Protect::Default | Protect::List => &[],
         Protect::Paths(paths) => paths,
     };
     match (access, source.kind) {
-        (Access::ReadWrite, SourceKind::Directory) => protected::search(&source.canonical, more),
-        (Access::ReadOnly, _) | (_, SourceKind::Missing | SourceKind::File | SourceKind::Special) => {
-            Ok(Protected::new())
-        }
+        (Access::ReadWrite, SourceKind::Directory) => Some(more),
+        (Access::ReadOnly, _) | (_, SourceKind::Missing | SourceKind::File | SourceKind::Special) => None,
     }
 }
 

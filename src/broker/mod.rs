@@ -112,7 +112,12 @@ pub fn bind_all(orders: &Orders, socket: &Path) -> Result<Listening, Error> {
                 "can't listen on {}: {error}",
                 std::net::SocketAddr::new(port.address, port.host.number())
             ),
-            hint: format!("stop what listens there, or change the host's port of \"{port}\""),
+            hint: match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    format!("ports below 1024 are root's: change the host's port of \"{port}\"")
+                }
+                _ => format!("stop what listens there, or change the host's port of \"{port}\""),
+            },
         })?;
         ports.push((port.clone(), listener));
     }
@@ -181,7 +186,11 @@ impl Listening {
         let listener = Arc::new(self.channel);
         let (for_thread, accepting) = (Arc::clone(&shared), Arc::clone(&listener));
         let (socket, ports) = (self.socket, self.ports);
-        spawn(move || attend(&for_thread, &accepting, &socket, ports));
+        let at = socket.clone();
+        if !spawn(move || attend(&for_thread, &accepting, &at, ports)) {
+            // Without it, names would resolve and every connection would wait for ever.
+            return Err(Error::io("start a thread for", &socket)(io::ErrorKind::WouldBlock.into()));
+        }
         Ok(Broker { shared, listener })
     }
 }
@@ -240,8 +249,13 @@ fn attend(shared: &Arc<Shared>, listener: &OwnedFd, socket: &Path, ports: Vec<(P
     for (port, listener) in ports {
         let Ok(copy) = listener.try_clone() else { continue };
         locked(&shared.published).push(copy);
-        let (shared, helper) = (Arc::clone(shared), Arc::clone(&helper));
-        spawn(move || publish(&shared, &helper, port.container, &listener));
+        let (published, shared, helper) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(&helper));
+        // Without its thread, whoever connects would wait for ever.
+        if !spawn(move || publish(&shared, &helper, port.container, &listener))
+            && let Some(unserved) = locked(&published.published).pop()
+        {
+            let _ = rustix::net::shutdown(&unserved, Shutdown::Both);
+        }
     }
     if shared.ended.load(Ordering::SeqCst) {
         return shared.close();
@@ -359,16 +373,14 @@ impl Shared {
         epoll::add(&self.events, &socket, EventData::new_u64(id), ONCE).ok()?;
         hosts.insert(id, Host { name, port, socket: Arc::new(socket) });
         drop(hosts);
-        if self.idle.load(Ordering::SeqCst) == 0 {
-            self.hire();
-        }
-        Some(())
+        // Without a worker there is no network.
+        (self.idle.load(Ordering::SeqCst) > 0 || self.hire()).then_some(())
     }
 
-    /// One more worker.
-    fn hire(self: &Arc<Self>) {
+    /// One more worker, where the system gives a thread.
+    fn hire(self: &Arc<Self>) -> bool {
         let shared = Arc::clone(self);
-        spawn(move || shared.work());
+        spawn(move || shared.work())
     }
 
     /// A worker: waits for a connection, serves it, and waits again. Before it serves, it sees to

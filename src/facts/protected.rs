@@ -26,6 +26,8 @@ pub struct Found {
 /// How something is kept as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
+    /// It can't be: a link, or a mount of a git directory itself.
+    Never,
     /// It is read-only.
     ReadOnly,
     /// It can be written, but not moved or replaced: something read-only is inside.
@@ -41,9 +43,21 @@ pub type Protected = BTreeMap<PathBuf, Found>;
 /// A repository that can't be protected: its `.git` is a link, which anybody who may write beside it
 /// may replace.
 pub fn search(root: &Path, more: &[RelativePath]) -> Result<Protected, Error> {
-    if root.components().any(|part| part.as_os_str() == ".git") {
-        return Err(unprotectable(root, root, "it lies in a git directory, where hooks and configuration are"));
+    let found = look(root, more);
+    match found.iter().find(|(_, found)| found.hold == Hold::Never) {
+        None => Ok(found),
+        Some((path, _)) if path == root => {
+            Err(unprotectable(path, root, "it lies in a git directory, where hooks and configuration are"))
+        }
+        Some((path, _)) => {
+            let reason = "it is no directory and no file, and so the repository's hooks can't be protected";
+            Err(unprotectable(path, root, reason))
+        }
     }
+}
+
+/// The same without an error: what can't be protected is found like the rest.
+pub fn look(root: &Path, more: &[RelativePath]) -> Protected {
     let mut search = Search { root, found: BTreeMap::new(), repositories: 0 };
     // The nearest first: a tool that makes many directories must not hide what lies above them.
     let mut queue = VecDeque::from([(root.to_owned(), 0)]);
@@ -53,7 +67,7 @@ pub fn search(root: &Path, more: &[RelativePath]) -> Result<Protected, Error> {
         if directories > MOST_DIRECTORIES {
             break;
         }
-        for below in search.directory(&directory)? {
+        for below in search.directory(&directory) {
             if level < MOST_LEVELS {
                 queue.push_back((below, level + 1));
             }
@@ -63,7 +77,10 @@ pub fn search(root: &Path, more: &[RelativePath]) -> Result<Protected, Error> {
         search.read_only(&root.join(path.as_str()));
     }
     search.hold_ancestors();
-    Ok(search.found)
+    if root.components().any(|part| part.as_os_str() == ".git") {
+        search.put(root, Hold::Never);
+    }
+    search.found
 }
 
 fn unprotectable(path: &Path, root: &Path, reason: &str) -> Error {
@@ -86,14 +103,14 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Looks at what is in a directory, and gives the directories in it that are to be searched.
-    fn directory(&mut self, directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    fn directory(&mut self, directory: &Path) -> Vec<PathBuf> {
         let (mut below, mut names) = (Vec::new(), 0);
         // What can't be read by the caller can't be read by the tool.
         for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
             let (path, name) = (entry.path(), entry.file_name());
             names += usize::from([&b"HEAD"[..], b"objects", b"refs"].contains(&name.as_bytes()));
             if name == OsStr::new(".git") {
-                self.repository(&path)?;
+                self.repository(&path);
             } else if is_protected(name.as_bytes()) {
                 self.read_only(&path);
             } else if entry.file_type().is_ok_and(|kind| kind.is_dir())
@@ -106,22 +123,20 @@ impl Search<'_> {
         if names == 3 {
             self.git_directory(directory, 0);
         }
-        Ok(below)
+        below
     }
 
     /// `.git`: a directory, or a file that says where it is (gitrepository-layout(5)).
-    fn repository(&mut self, path: &Path) -> Result<(), Error> {
-        let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    fn repository(&mut self, path: &Path) {
+        let Ok(metadata) = fs::symlink_metadata(path) else { return };
         if metadata.is_dir() {
             self.git_directory(path, 0);
         } else if metadata.is_file() {
             self.read_only(path);
             self.linked(path);
         } else {
-            let reason = "it is no directory and no file, and so the repository's hooks can't be protected";
-            return Err(unprotectable(path, self.root, reason));
+            self.put(path, Hold::Never);
         }
-        Ok(())
     }
 
     /// The repository of a worktree or sub-module, where it lies in the mount as well.
@@ -177,10 +192,15 @@ impl Search<'_> {
         let Ok(metadata) = fs::symlink_metadata(path) else { return };
         let within = path.starts_with(self.root) && path != self.root;
         if within && (metadata.is_dir() || metadata.is_file()) {
-            let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
-            let found = Found { hold, identity };
-            self.found.entry(path.to_owned()).and_modify(|known| known.hold = known.hold.min(hold)).or_insert(found);
+            self.put(path, hold);
         }
+    }
+
+    fn put(&mut self, path: &Path, hold: Hold) {
+        let Ok(metadata) = fs::symlink_metadata(path) else { return };
+        let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
+        let found = Found { hold, identity };
+        self.found.entry(path.to_owned()).and_modify(|known| known.hold = known.hold.min(hold)).or_insert(found);
     }
 
     /// A directory on the way to something protected must not be moved away and replaced.
@@ -202,7 +222,7 @@ impl Search<'_> {
 /// What is there now that runs on the host, and was not before; of a new repository only itself.
 pub fn appeared(before: &Protected, after: &Protected) -> Vec<PathBuf> {
     let runs = |(path, found): &(&PathBuf, &Found)| {
-        found.hold == Hold::ReadOnly || path.file_name() == Some(OsStr::new(".git"))
+        found.hold != Hold::InPlace || path.file_name() == Some(OsStr::new(".git"))
     };
     let new: Vec<&PathBuf> =
         after.iter().filter(runs).map(|(path, _)| path).filter(|path| !before.contains_key(*path)).collect();
@@ -230,6 +250,7 @@ mod tests {
             .map(|(path, found)| match found.hold {
                 Hold::ReadOnly => name(path),
                 Hold::InPlace => format!("{}/", name(path)),
+                Hold::Never => format!("{}!", name(path)),
             })
             .collect()
     }
@@ -326,5 +347,10 @@ mod tests {
         let after = search(root.path(), &[]).unwrap();
         assert_eq!(appeared(&before, &after), [root.path().join(".git"), root.path().join("deep/.envrc")]);
         assert!(appeared(&after, &after).is_empty());
+        // A link, over which nothing can be mounted, hides nothing beside it.
+        std::os::unix::fs::symlink("x", root.path().join("deep/.git")).unwrap();
+        make(root.path(), &["mise.toml"]);
+        let new = ["deep/.git", "mise.toml"].map(|path| root.path().join(path));
+        assert_eq!(appeared(&after, &look(root.path(), &[])), new);
     }
 }

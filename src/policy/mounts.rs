@@ -86,7 +86,8 @@ pub fn protected(file: &CocoFile, facts: &Facts) -> Result<Vec<Granted>, Error> 
                 src: path.clone(),
                 dst,
                 access: match found.hold {
-                    Hold::ReadOnly => Access::ReadOnly,
+                    // The search has refused what can't be held; were it here, read-only is closed.
+                    Hold::Never | Hold::ReadOnly => Access::ReadOnly,
                     Hold::InPlace => Access::ReadWrite,
                 },
                 relabel: Relabel::Keep,

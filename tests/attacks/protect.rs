@@ -195,6 +195,13 @@ fn f3_what_appears_is_reported(world: &World) {
     // Said once; from now on it is protected.
     let again = plant("open('.envrc', 'a')");
     assert!(!again.exits(1).errors().contains("coco: warning"), "{again:?}");
+    // A link, over which nothing can be mounted, hides nothing beside it; the next run is refused.
+    let linked = plant(
+        "import os; os.symlink('x', 'deep/sub.git'); os.makedirs('n'); os.symlink('/x', 'n/.git'); open('.mcp.json', 'w').close()",
+    );
+    linked.succeeds().complains("n/.git, which may run").complains(".mcp.json, which may run");
+    plant("print('ran')").exits(125).complains("hooks can't be protected");
+    fs::remove_file(project.join("n/.git")).unwrap();
     // A redirection in a repository that was there.
     world.write(project.join(".git/HEAD"), "ref: refs/heads/main\n");
     world.write(project.join(".git/config"), "");
