@@ -225,7 +225,13 @@ base_pull() {
 base_import() {
     local tar started
     tar=$(base_tar)
-    [ -e "$tar" ] || base_make "$tar"
+    mkdir -p "$cache"
+    chmod 0755 "$cache"
+    # The tests of several engines ask at once: one makes it, the others wait.
+    (
+        flock 9
+        [ -e "$tar" ] || base_make "$tar"
+    ) 9>"$cache/base.lock"
     started=$(date +%s)
     engine_run "$1" import --change 'CMD ["bash"]' - "$base_image" <"$tar" >/dev/null 2>&1 \
         || die "base: $1 could not import $tar"
@@ -244,8 +250,6 @@ base_make() {
         | sed -n 's/^Debian //p' | head -n 1)
     [ -n "$mirror" ] || die 'base: apt knows no Debian mirror (apt-get update)'
     started=$(date +%s)
-    mkdir -p "$cache"
-    chmod 0755 "$cache"
     # A testing release's index expires within a week, and a mirror may be older than that. The documentation is left
     # out as in Debian's own slim images.
     mmdebstrap --quiet --variant=minbase --format=tar \
