@@ -98,6 +98,8 @@ pub enum Switch {
     Force,
     /// `--all`
     All,
+    /// `--home`
+    Home,
     /// `--revoke`
     Revoke,
     /// `--names`
@@ -275,8 +277,11 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "NAME",
         operands: Operands::One,
         summary: "agree to a coco file that asks for something dangerous",
-        details: "Prints what the file asks for and records its digest; any change of the file asks again.",
-        switches: &[switch(Switch::Revoke, "revoke", None, "take the agreement back")],
+        details: "Prints what the file asks for and records its digest; any change of the file asks again. coco show NAME says more.",
+        switches: &[
+            switch(Switch::Home, "home", None, "agree also to its being started in your home directory"),
+            switch(Switch::Revoke, "revoke", None, "take the agreement back"),
+        ],
     },
     CommandRow {
         command: Command::Upgrade,

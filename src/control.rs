@@ -80,6 +80,8 @@ pub struct Expect {
     pub namespaces: Vec<OsString>,
     /// Which file or directory must be mounted at each grant: (place, device, inode).
     pub identities: Vec<(OsString, u64, u64)>,
+    /// Places that must be empty: what is hidden there must not be seen.
+    pub empty: Vec<OsString>,
 }
 
 /// How closed the sandbox must be.
@@ -247,6 +249,7 @@ impl Launch {
             out.long(*device);
             out.long(*inode);
         }
+        out.list(&self.expect.empty);
         out.number(self.umask);
         out.text(&self.workdir);
         let (names, values): (Vec<_>, Vec<_>) = self.environment.iter().cloned().unzip();
@@ -307,6 +310,7 @@ impl Launch {
             trees: rest.list()?,
             namespaces: rest.list()?,
             identities: rest.identities()?,
+            empty: rest.list()?,
         };
         let umask = rest.number()?;
         let workdir = rest.text()?;
@@ -484,6 +488,7 @@ mod tests {
                 trees: vec!["/p".into()],
                 namespaces: vec!["pid:[1]".into()],
                 identities: vec![("/p".into(), 1, u64::MAX)],
+                empty: vec!["/p/.ssh".into()],
             },
             umask: 0o022,
             workdir: "/workspace".into(),

@@ -1,6 +1,8 @@
 //! The container engines: which there are, how they are told apart, and what they spell
 //! differently. Pure.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// A kind of container engine.
@@ -39,6 +41,78 @@ pub enum UserMapping {
     Identity,
 }
 
+/// A variable that chooses an engine's configuration, storage or service: containers.conf(5),
+/// storage.conf(5), podman(1), docker(1).
+#[derive(Debug)]
+pub struct Steering {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value is.
+    pub value: SteeringValue,
+}
+
+/// What a [`Steering`] variable's value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SteeringValue {
+    /// A file or directory, whose owner decides what a sandbox is.
+    Path,
+    /// A service's address.
+    Address,
+    /// A name or option that means something in the user's own configuration.
+    Word,
+}
+
+/// All of them. What a client would also read, and is not here or in [`PLAIN`], does not reach it:
+/// `PODMAN_USERNS` for one.
+pub const STEERING: &[Steering] = &[
+    Steering { name: "CONTAINERS_CONF", value: SteeringValue::Path },
+    Steering { name: "CONTAINERS_CONF_OVERRIDE", value: SteeringValue::Path },
+    Steering { name: "CONTAINERS_STORAGE_CONF", value: SteeringValue::Path },
+    Steering { name: "CONTAINERS_REGISTRIES_CONF", value: SteeringValue::Path },
+    Steering { name: "REGISTRY_AUTH_FILE", value: SteeringValue::Path },
+    Steering { name: "DOCKER_CONFIG", value: SteeringValue::Path },
+    Steering { name: "DOCKER_CERT_PATH", value: SteeringValue::Path },
+    Steering { name: "CONTAINER_HOST", value: SteeringValue::Address },
+    Steering { name: "DOCKER_HOST", value: SteeringValue::Address },
+    Steering { name: "CONTAINER_CONNECTION", value: SteeringValue::Word },
+    Steering { name: "DOCKER_CONTEXT", value: SteeringValue::Word },
+    Steering { name: "DOCKER_API_VERSION", value: SteeringValue::Word },
+    Steering { name: "STORAGE_DRIVER", value: SteeringValue::Word },
+    Steering { name: "STORAGE_OPTS", value: SteeringValue::Word },
+];
+
+/// What every program needs to find its user's files, speak the user's language and reach the network.
+const PLAIN: &[&str] = &[
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "PATH",
+    "TMPDIR",
+    "LANG",
+    "TZ",
+    "TERM",
+    "NO_COLOR",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_CONFIG_DIRS",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_CACHE_HOME",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+fn reaches_the_client(name: &str) -> bool {
+    PLAIN.contains(&name) || name.starts_with("LC_") || STEERING.iter().any(|known| known.name == name)
+}
+
 /// An engine on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {
@@ -48,6 +122,8 @@ pub struct Engine {
     pub path: PathBuf,
     /// Whose user namespace.
     pub mapping: UserMapping,
+    /// Its client's whole environment.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 impl Engine {
@@ -58,7 +134,21 @@ impl Engine {
             EngineKind::Podman => uid != 0,
             EngineKind::Docker => uid != 0 && docker_socket_owner == Some(uid),
         };
-        Engine { kind, path, mapping: if rootless { UserMapping::RootIsCaller } else { UserMapping::Identity } }
+        let mapping = if rootless { UserMapping::RootIsCaller } else { UserMapping::Identity };
+        Engine { kind, path, mapping, environment: Vec::new() }
+    }
+
+    /// The same with what of the caller's environment its client gets.
+    #[must_use]
+    pub fn with_environment(mut self, variables: &BTreeMap<OsString, OsString>) -> Engine {
+        let passed = variables.iter().filter(|(name, _)| name.to_str().is_some_and(reaches_the_client));
+        self.environment = passed.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self
+    }
+
+    /// What of the environment chooses the engine's configuration, storage or service.
+    pub fn steering(&self) -> impl Iterator<Item = &(OsString, OsString)> {
+        self.environment.iter().filter(|(name, _)| STEERING.iter().any(|known| name == known.name))
     }
 
     /// The user inside, `uid:gid`, whose files belong to the caller outside.
@@ -67,5 +157,31 @@ impl Engine {
             UserMapping::RootIsCaller => "0:0".to_owned(),
             UserMapping::Identity => format!("{uid}:{gid}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_gets_what_it_needs_and_nothing_else() {
+        let variables = [
+            ("HOME", "/h"),
+            ("LC_ALL", "C"),
+            ("DOCKER_HOST", "unix:///x"),
+            ("API_TOKEN", "secret"),
+            ("PODMAN_USERNS", "host"),
+            ("_CONTAINERS_ROOTLESS_UID", "0"),
+            ("LD_PRELOAD", "/x"),
+            ("BUILDAH_ISOLATION", "chroot"),
+        ];
+        let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+        let engine =
+            Engine::new(EngineKind::Podman, PathBuf::from("/usr/bin/podman"), 0, None).with_environment(&variables);
+        let names: Vec<&str> = engine.environment.iter().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert_eq!(names, ["DOCKER_HOST", "HOME", "LC_ALL"]);
+        let steering: Vec<&str> = engine.steering().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert_eq!(steering, ["DOCKER_HOST"]);
     }
 }

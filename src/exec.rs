@@ -135,7 +135,8 @@ pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Re
 fn engine_command(plan: &Plan) -> Command {
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
     let mut command = Command::new(&plan.program);
-    command.args(&plan.arguments).env(RECURSION_GUARD, "1");
+    command.args(&plan.arguments).env_clear().envs(plan.environment.iter().map(|(name, value)| (name, value)));
+    command.env(RECURSION_GUARD, "1");
     command
 }
 

@@ -6,16 +6,17 @@ use std::path::Path;
 use crate::broker::journal::{Denial, Denied, Summary};
 use crate::config::{Access, CocoFile, MountSource, Network, Protect, X11};
 use crate::control::Task;
+use crate::engine::Engine;
 use crate::facts::Controllers;
 use crate::install::Record;
 use crate::names::{HostPattern, Port, ToolName};
 use crate::plan::Plan;
-use crate::policy::{Creation, Policy, Posture, RunNetwork};
+use crate::policy::{Creation, Danger, Policy, Posture, RunNetwork};
 use crate::reach::{Protocol, Reach};
 use crate::term;
 
 /// The effective policy, a line for each grant.
-pub fn policy(policy: &Policy, can: Controllers, record: Option<&Record>, file: &Path) -> String {
+pub fn policy(policy: &Policy, engine: &Engine, can: Controllers, record: Option<&Record>, file: &Path) -> String {
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |what: &str, text: String| rows.push(vec![format!("  {what}"), term::printable(&text)]);
     row("runs", policy.program.to_string());
@@ -75,8 +76,23 @@ pub fn policy(policy: &Policy, can: Controllers, record: Option<&Record>, file: 
     for warning in &policy.warnings {
         row("warning", warning.clone());
     }
+    row("engine", term::path(&engine.path));
+    for (name, value) in engine.steering() {
+        row("steered by", format!("{}={}", term::os(name), term::os(value)));
+    }
     row("file", term::path(file));
     format!("{}\n{}", policy.tool, term::table(&rows))
+}
+
+/// What the user has not agreed to yet, with the way to do so.
+pub fn not_agreed(tool: &ToolName, missing: &[Danger]) -> String {
+    let mut text = String::new();
+    for danger in missing {
+        text.push_str(&format!("\nneeds your agreement: {}\n", term::printable(&danger.to_string())));
+    }
+    let home = if missing.iter().any(|danger| matches!(danger, Danger::StartedAtHome(_))) { "--home " } else { "" };
+    text.push_str(&format!("until then it does not run: coco allow {home}{tool}\n"));
+    text
 }
 
 /// Hosts in words: of a port that coco does not know, only the address is checked.
@@ -154,13 +170,24 @@ fn openings(policy: &Policy) -> Vec<(&'static str, String)> {
         row("display", format!("{} (X11: it may watch and type into every window)", display.name));
     }
     if !policy.engine_arguments.is_empty() {
-        row("engine", policy.engine_arguments.join(" "));
+        row("arguments", policy.engine_arguments.join(" "));
     }
     if policy.posture == Posture::DangerousConsented {
         row(
             "warning",
             "you agreed to engine arguments that may open the sandbox; it is not checked from inside".to_owned(),
         );
+    }
+    for danger in &policy.dangers {
+        match danger {
+            Danger::Home(_) | Danger::StartedAtHome(_) | Danger::Socket(_) => row("dangerous", danger.to_string()),
+            // Each has a row of its own.
+            Danger::EngineArgument(_) | Danger::HostNetwork | Danger::Display => {}
+        }
+    }
+    if !policy.hidden.is_empty() {
+        let hidden: Vec<&str> = policy.hidden.iter().map(|hidden| hidden.dst.as_str()).collect();
+        row("can't see", hidden.join(", "));
     }
     if policy.mounts.iter().any(|mount| mount.access == Access::ReadWrite) {
         match policy.protect {
@@ -282,6 +309,9 @@ pub fn grants(file: &CocoFile) -> String {
             "sees {}",
             file.env_passthrough.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         ));
+    }
+    if file.protect == Protect::DangerousNothing {
+        parts.push("may change git hooks and editor settings".to_owned());
     }
     if file.data == Access::ReadWrite {
         parts.push("may change its own installation".to_owned());

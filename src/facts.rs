@@ -3,18 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::config::{Access, CocoFile, MountSource, Protect};
+use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
-use crate::names::RelativePath;
+use crate::install::read_limited;
 use crate::term;
 use crate::upstream::Upstream;
 
@@ -22,12 +20,15 @@ mod certificates;
 mod places;
 pub mod protected;
 mod search;
+mod sources;
 
 pub use certificates::ca_certificates;
 use places::outside_of_projects;
 pub use places::{OFF_LIMITS_AT_HOME, off_limits};
-use protected::{Protected, appeared};
+use protected::{Extent, Protected, Surroundings, Wanted, appeared};
 pub use search::{find_engine, search_path};
+use sources::source;
+pub use sources::{Identity, Source, SourceKind};
 
 /// What every command may need to know.
 #[derive(Debug, Clone)]
@@ -67,6 +68,13 @@ pub struct Directories {
     pub bin: PathBuf,
     /// Sockets of running tools: `$XDG_RUNTIME_DIR/coco` or `/tmp/coco-UID`.
     pub runtime: PathBuf,
+}
+
+impl Directories {
+    /// All that are coco's own alone.
+    pub fn own(&self) -> [&PathBuf; 6] {
+        [&self.tools, &self.volumes, &self.config, &self.state, &self.bin, &self.runtime]
+    }
 }
 
 /// Which of the standard streams are terminals.
@@ -168,12 +176,15 @@ pub struct Facts {
     pub project: PathBuf,
     /// One for each mount of the coco file, in its order.
     pub sources: Vec<Source>,
-    /// What would run on the host in each source that the tool may write; empty for the others.
+    /// What in each source would run on the host, where the tool may write it, or is not for a tool
+    /// to see.
     pub protected: Vec<Protected>,
     /// The caller's own namespaces (`pid:[4026531836]`, namespaces(7)): the sandbox must have others.
     pub namespaces: Vec<String>,
     /// What no tool may see: secrets and coco's own directories, as named and as resolved.
     pub off_limits: Vec<PathBuf>,
+    /// Those of coco's own directories that are not there yet.
+    pub not_made_yet: Vec<PathBuf>,
     /// Mount points of this machine, for what lies below a source.
     pub mount_points: Vec<PathBuf>,
     /// Soft and hard limits on open files.
@@ -186,14 +197,33 @@ pub struct Facts {
     pub selinux: SeLinux,
     /// The certificates of `COCO_CA_BUNDLE`, PEM.
     pub ca_certificates: Option<Vec<u8>>,
-    /// The consent that is on record, a digest of the coco file.
-    pub consent: Option<String>,
+    /// The consent that is on record.
+    pub consent: Option<Consent>,
     /// The X display's socket and cookie, if there is one.
     pub display: Option<Display>,
     /// How hosts are reached, by `HTTPS_PROXY` and `NO_PROXY`.
     pub upstream: Upstream,
     /// The program that looks names up as all of this machine does, name services included.
     pub getent: Option<PathBuf>,
+}
+
+/// What the user agreed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// The digest of the coco file, as it was then.
+    pub digest: String,
+    /// Whether the tool may be started in the home directory, and see all of it.
+    pub home: AtHome,
+}
+
+/// Whether a tool whose coco file grants the current directory or the project may be started in home.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AtHome {
+    /// It may not.
+    #[default]
+    Refused,
+    /// It may, and gets all of home but secrets and coco's own.
+    DangerousAllowed,
 }
 
 /// The longest runtime directory, in bytes: a socket's path has 107 (unix(7)), `/run-PID/control.sock`
@@ -220,42 +250,6 @@ pub enum SeLinux {
     Enforcing,
 }
 
-/// The host's side of one mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// As it stands in the coco file, made absolute.
-    pub asked: PathBuf,
-    /// With every symbolic link resolved. For what is missing: its resolved parent and the rest.
-    pub canonical: PathBuf,
-    /// What is there.
-    pub kind: SourceKind,
-    /// Which file or directory it is; `None` for what is missing.
-    pub identity: Option<Identity>,
-}
-
-/// A file's or directory's device and inode number. The helper compares it with what it finds
-/// mounted: between the decision and the mount, another running tool may have put a link there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// `st_dev`, inode(7).
-    pub device: u64,
-    /// `st_ino`.
-    pub inode: u64,
-}
-
-/// What a mount's source is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceKind {
-    /// Nothing.
-    Missing,
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A socket, a device, a pipe.
-    Special,
-}
-
 /// The caller's X display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Display {
@@ -269,7 +263,7 @@ pub struct Display {
 
 impl Facts {
     /// Looks at everything that the decision about `file` needs.
-    pub fn gather(world: &World, file: &CocoFile, consent: Option<String>) -> Result<Facts, Error> {
+    pub fn gather(world: &World, file: &CocoFile, consent: Option<Consent>) -> Result<Facts, Error> {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
         let cwd =
             std::env::current_dir().and_then(fs::canonicalize).map_err(Error::io("find the current directory", "."))?;
@@ -291,15 +285,16 @@ impl Facts {
             });
         }
         outside_of_projects(world, &cwd)?;
-        let sources =
+        let sources: Vec<Source> =
             file.mounts.iter().map(|mount| source(world, &mount.src, &cwd, &project)).collect::<Result<_, _>>()?;
-        let protected = file
-            .mounts
-            .iter()
-            .zip(&sources)
-            .map(|(mount, source)| match wanted(mount.access, source, &file.protect) {
-                Some(more) => protected::search(&source.canonical, more),
-                None => Ok(Protected::new()),
+        let off_limits = off_limits(world);
+        let git = git_configuration(world);
+        let protected = looked_at(file, &sources)
+            .map(|(source, wanted)| match wanted {
+                Some(wanted) => {
+                    protected::search(&source.canonical, wanted, Surroundings { secrets: &off_limits, git: &git })
+                }
+                None => Ok(Protected::default()),
             })
             .collect::<Result<_, _>>()?;
         let limit = |resource| getrlimit(resource).unwrap_or((1024, 1024));
@@ -308,7 +303,8 @@ impl Facts {
             protected,
             project,
             namespaces: namespaces()?,
-            off_limits: off_limits(world),
+            off_limits,
+            not_made_yet: world.directories.own().into_iter().filter(|path| !path.exists()).cloned().collect(),
             mount_points: mount_points(),
             open_files: limit(Resource::RLIMIT_NOFILE),
             processes: limit(Resource::RLIMIT_NPROC),
@@ -328,34 +324,54 @@ impl Facts {
 }
 
 impl Facts {
-    /// What is in writable sources now, would run on the host, and was not there before.
-    pub fn planted(&self, file: &CocoFile) -> Vec<PathBuf> {
-        let sources = file.mounts.iter().zip(&self.sources).zip(&self.protected);
-        let new = sources.flat_map(|((mount, source), before)| {
-            let after = wanted(mount.access, source, &file.protect)
-                .map(|more| protected::look(&source.canonical, more))
-                .unwrap_or_default();
-            appeared(before, &after)
-        });
-        let mut new: Vec<PathBuf> = new.collect();
+    /// What is in writable sources now, would run on the host, and was not there before; and whether a
+    /// search was cut short that was not before the run.
+    pub fn planted(&self, world: &World, file: &CocoFile) -> (Vec<PathBuf>, Extent) {
+        let git = git_configuration(world);
+        let around = Surroundings { secrets: &self.off_limits, git: &git };
+        let mut new: Vec<PathBuf> = Vec::new();
+        let mut extent = Extent::Whole;
+        for ((source, wanted), before) in looked_at(file, &self.sources).zip(&self.protected) {
+            if let Some(wanted @ Wanted::Everything(_)) = wanted {
+                let after = protected::look(&source.canonical, wanted, around);
+                new.extend(appeared(before, &after));
+                if before.extent == Extent::Whole {
+                    extent = extent.max(after.extent);
+                }
+            }
+        }
         new.sort();
         new.dedup();
-        new
+        (new, extent)
     }
 }
 
-/// The paths that are protected in a source besides the usual ones; `None` where nothing is.
-fn wanted<'a>(access: Access, source: &Source, protect: &'a Protect) -> Option<&'a [RelativePath]> {
-    let more: &[RelativePath] = match protect {
-        Protect::DangerousNothing => return None,
-        Protect::Default | Protect::List => &[],
-        Protect::Paths(paths) => paths,
-    };
-    match (access, source.kind) {
-        (Access::ReadWrite, SourceKind::Directory) => Some(more),
-        (Access::ReadOnly, _) | (_, SourceKind::Missing | SourceKind::File | SourceKind::Special) => None,
-    }
+/// What is searched for in each source.
+fn looked_at<'a>(file: &'a CocoFile, sources: &'a [Source]) -> impl Iterator<Item = (&'a Source, Option<Wanted<'a>>)> {
+    file.mounts.iter().zip(sources).map(|(mount, source)| {
+        let wanted = match (source.kind, mount.access, &file.protect) {
+            (SourceKind::Missing | SourceKind::File | SourceKind::Socket | SourceKind::Special, _, _) => None,
+            (SourceKind::Directory, Access::ReadOnly, _)
+            | (SourceKind::Directory, Access::ReadWrite, Protect::DangerousNothing) => Some(Wanted::Hidden),
+            (SourceKind::Directory, Access::ReadWrite, Protect::Default | Protect::List) => {
+                Some(Wanted::Everything(&[]))
+            }
+            (SourceKind::Directory, Access::ReadWrite, Protect::Paths(paths)) => Some(Wanted::Everything(paths)),
+        };
+        (source, wanted)
+    })
 }
+
+/// The caller's own git configuration: it holds in every repository.
+fn git_configuration(world: &World) -> Vec<u8> {
+    let base = world.variable("XDG_CONFIG_HOME").map_or_else(|| world.home.join(".config"), PathBuf::from);
+    let files = [PathBuf::from("/etc/gitconfig"), world.home.join(".gitconfig"), base.join("git/config")];
+    let texts = files.iter().filter_map(|path| read_limited(path, MAX_GIT_CONFIGURATION).ok().flatten());
+    texts.collect::<Vec<_>>().join(&b'\n')
+}
+
+/// The most that is read of the caller's git configuration, in bytes.
+const MAX_GIT_CONFIGURATION: usize = 64 << 10;
 
 /// The lower-case spelling comes first, as curl has it.
 fn upstream(world: &World) -> Upstream {
@@ -383,59 +399,6 @@ fn controllers() -> Controllers {
 /// The nearest ancestor that holds `.git`, whatever that is; else the directory itself.
 fn project_of(cwd: &Path) -> PathBuf {
     cwd.ancestors().find(|ancestor| ancestor.join(".git").symlink_metadata().is_ok()).unwrap_or(cwd).to_owned()
-}
-
-fn source(world: &World, source: &MountSource, cwd: &Path, project: &Path) -> Result<Source, Error> {
-    let asked = match source {
-        MountSource::CurrentDirectory => cwd.to_owned(),
-        MountSource::Project => project.to_owned(),
-        MountSource::Home(None) => world.home.clone(),
-        MountSource::Home(Some(path)) => world.home.join(path.as_str()),
-        MountSource::Absolute(path) => PathBuf::from(path),
-    };
-    // Opened once, so that path and identity are of the same thing: the kernel says where it is.
-    match File::options().read(true).custom_flags(nix::libc::O_PATH).open(&asked) {
-        Ok(file) => {
-            let metadata = file.metadata().map_err(Error::io("look at", &asked))?;
-            let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-            let canonical = fs::read_link(link).map_err(Error::io("resolve the mount source", &asked))?;
-            let kind = match (metadata.is_dir(), metadata.is_file()) {
-                (true, _) => SourceKind::Directory,
-                (_, true) => SourceKind::File,
-                _ => SourceKind::Special,
-            };
-            let identity = Some(Identity { device: metadata.dev(), inode: metadata.ino() });
-            Ok(Source { asked, canonical, kind, identity })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => missing(&asked),
-        Err(error) => Err(Error::Io { action: "resolve the mount source", path: asked, source: error }),
-    }
-}
-
-/// What is missing is resolved as far as it exists, so that a link above it can't hide where it
-/// would be created. A dangling link is an error: creating its target is not what was asked for.
-fn missing(asked: &Path) -> Result<Source, Error> {
-    let dangling = |path: &Path| Error::Mount {
-        path: path.to_owned(),
-        reason: "it is a link that leads nowhere".to_owned(),
-        hint: "remove the link or create what it leads to".to_owned(),
-    };
-    let plain = asked.components().all(|part| !matches!(part, Component::ParentDir));
-    for ancestor in asked.ancestors() {
-        if ancestor.symlink_metadata().is_ok() {
-            let resolved = fs::canonicalize(ancestor).map_err(|_| dangling(ancestor))?;
-            let rest = asked.strip_prefix(ancestor).unwrap_or(Path::new(""));
-            if plain {
-                return Ok(Source {
-                    canonical: resolved.join(rest),
-                    asked: asked.to_owned(),
-                    kind: SourceKind::Missing,
-                    identity: None,
-                });
-            }
-        }
-    }
-    Err(dangling(asked))
 }
 
 fn namespaces() -> Result<Vec<String>, Error> {
@@ -505,17 +468,5 @@ mod tests {
         assert_eq!(project_of(&root.join("p/a")), root.join("p/a"));
         fs::write(root.join("p/.git"), "gitdir: x").unwrap();
         assert_eq!(project_of(&root.join("p/a/b")), root.join("p"));
-    }
-
-    #[test]
-    fn a_missing_source_is_resolved_through_links_above_it() {
-        let root = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(root.path()).unwrap();
-        fs::create_dir(root.join("real")).unwrap();
-        std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
-        std::os::unix::fs::symlink(root.join("nowhere"), root.join("dangling")).unwrap();
-        assert_eq!(missing(&root.join("link/x/y")).unwrap().canonical, root.join("real/x/y"));
-        assert!(missing(&root.join("dangling")).is_err());
-        assert!(missing(&root.join("dangling/x")).is_err());
     }
 }

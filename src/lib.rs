@@ -48,6 +48,7 @@ use applet::Applet;
 use broker::journal::Summary;
 use error::Error;
 use exec::Outcome;
+use facts::protected::Extent;
 use facts::{Facts, World};
 use names::ToolName;
 
@@ -107,7 +108,7 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mo
         let (outcome, summary) = exec::run(&plan)?;
         match outcome {
             Outcome::Exited(code) => {
-                tell_planted(&tool, &facts);
+                tell_planted(world, &tool, &facts);
                 tell_network(world, &tool, &summary, mode);
                 return Ok(code);
             }
@@ -126,13 +127,18 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mo
 }
 
 /// What a tool has put into a project that would run on the host.
-fn tell_planted(tool: &tools::Tool, facts: &Facts) {
-    for path in facts.planted(&tool.file) {
+fn tell_planted(world: &World, tool: &tools::Tool, facts: &Facts) {
+    let (planted, extent) = facts.planted(world, &tool.file);
+    for path in planted {
         let path = term::path(&path);
         term::note(
             "warning",
             &format!("{} made {path}, which may run programs on your machine: look at it first", tool.name),
         );
+    }
+    if extent == Extent::CutShort {
+        let words = "made more directories than are looked through for what may run on your machine";
+        term::note("warning", &format!("{} {words}: look yourself", tool.name));
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Plan {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// Its whole environment.
+    pub environment: Vec<(OsString, OsString)>,
     /// What the helper is told.
     pub launch: Launch,
     /// The run's own directory, made before and removed after; the control socket is in it.
@@ -72,6 +74,11 @@ pub enum RunFile {
         name: String,
         /// What it holds.
         bytes: Vec<u8>,
+    },
+    /// A directory with nothing in it.
+    Directory {
+        /// Its name there.
+        name: String,
     },
     /// A link to a path that the engine's syntax can't carry.
     Alias {
@@ -206,6 +213,7 @@ fn run_expect(policy: &Policy, world: &World, facts: &Facts) -> Expect {
             .chain(&policy.protected)
             .filter_map(|mount| Some((mount.dst.as_str().into(), mount.identity?.device, mount.identity?.inode)))
             .collect(),
+        empty: policy.hidden.iter().map(|hidden| hidden.dst.as_str().into()).collect(),
     }
 }
 
@@ -320,6 +328,7 @@ fn install_launch(
             trees: Vec::new(),
             namespaces: own_namespaces(facts, &RunNetwork::Public),
             identities: Vec::new(),
+            empty: Vec::new(),
         },
         umask: 0o022,
         workdir: "/".into(),

@@ -17,7 +17,10 @@ use crate::names::{
 use crate::reach::Reach;
 use crate::upstream::Upstream;
 
+mod consent;
 mod mounts;
+
+pub use consent::{Agreement, Danger, dangers, needs_consent};
 
 /// Where the tool starts when nothing of the project is mounted.
 pub const WORKSPACE: &str = "/workspace";
@@ -39,8 +42,12 @@ pub struct Policy {
     pub mounts: Vec<Granted>,
     /// Parts of them that stay as they are although the rest may be written.
     pub protected: Vec<Granted>,
+    /// Parts of them that are not seen: known places of secrets, and sockets.
+    pub hidden: Vec<Hidden>,
     /// What the coco file says about that.
     pub protect: Protect,
+    /// What the user had to agree to.
+    pub dangers: Vec<Danger>,
     /// Where it starts, inside.
     pub workdir: PathBuf,
     /// Its whole environment but HOME and PATH, which the helper sets.
@@ -102,6 +109,24 @@ pub struct Granted {
     pub creation: Creation,
     /// Which file or directory was judged, where it was there.
     pub identity: Option<Identity>,
+}
+
+/// A place inside a grant over which something empty is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden {
+    /// Inside.
+    pub dst: GuestPath,
+    /// What is there on the host, and so what is mounted over it.
+    pub shape: Shape,
+}
+
+/// What a hidden place is covered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// An empty directory.
+    Directory,
+    /// An empty file.
+    File,
 }
 
 /// Whether a mount's source has to be made first.
@@ -175,9 +200,47 @@ pub struct Limits {
 /// # Errors
 /// A refusal: what is asked for is forbidden, not consented to, or can't be enforced.
 pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, digest: &str) -> Result<Policy, Error> {
+    let agreement = Agreement::on_record(facts, digest);
+    let dangers = consent::dangers(file, world, facts);
+    match dangers.iter().find(|danger| !agreement.covers(danger)) {
+        None => with_agreement(tool, file, world, facts, dangers),
+        Some(danger @ Danger::StartedAtHome(_)) => Err(Error::Mount {
+            path: facts.cwd.clone(),
+            reason: format!("{tool} would get {danger}"),
+            hint: format!("start it in the project's own directory; if you want that of it: coco allow --home {tool}"),
+        }),
+        Some(danger) => Err(Error::Consent { tool: tool.to_string(), what: danger.to_string() }),
+    }
+}
+
+/// What `tool` would get if the user agreed to all that it asks for; for showing alone. The second
+/// part is what the user has not agreed to yet.
+///
+/// # Errors
+/// As [`decide`], without what lacks consent.
+pub fn dangerous_as_if_agreed(
+    tool: &ToolName,
+    file: &CocoFile,
+    world: &World,
+    facts: &Facts,
+    digest: &str,
+) -> Result<(Policy, Vec<Danger>), Error> {
+    let agreement = Agreement::on_record(facts, digest);
+    let dangers = consent::dangers(file, world, facts);
+    let missing = dangers.iter().filter(|danger| !agreement.covers(danger)).cloned().collect();
+    Ok((with_agreement(tool, file, world, facts, dangers)?, missing))
+}
+
+/// The decision, when `dangers` are agreed to.
+fn with_agreement(
+    tool: &ToolName,
+    file: &CocoFile,
+    world: &World,
+    facts: &Facts,
+    dangers: Vec<Danger>,
+) -> Result<Policy, Error> {
     let mut warnings = Vec::new();
-    let consent = if facts.consent.as_deref() == Some(digest) { Consent::Given } else { Consent::Missing };
-    let network = network(tool, file, world, consent, &mut warnings)?;
+    let network = network(tool, file, world, &mut warnings);
     let mut ports = file.ports.clone();
     for port in extra_ports(world)? {
         if !port.address.is_loopback() {
@@ -189,7 +252,8 @@ pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, di
         warnings.push(format!("HTTPS_PROXY: {reason}; {tool} will reach nothing"));
     }
     let mounts = mounts::grants(file, world, facts)?;
-    let (engine_arguments, posture) = engine_arguments(tool, file, consent)?;
+    let (protected, hidden) = mounts::held(file, facts)?;
+    let opened = dangers.iter().any(|danger| matches!(danger, Danger::EngineArgument(_)));
     let display = match file.x11 {
         X11::Absent => None,
         X11::DangerousDisplay => facts.display.clone(),
@@ -214,22 +278,18 @@ pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, di
         ca_certificates: facts.ca_certificates.clone(),
         tool: tool.clone(),
         data: file.data,
-        protected: mounts::protected(file, facts)?,
+        protected,
+        hidden,
+        dangers,
         protect: file.protect.clone(),
         mounts,
         network,
         ports,
         display,
-        engine_arguments,
-        posture,
+        engine_arguments: file.podman_args.clone(),
+        posture: if opened { Posture::DangerousConsented } else { Posture::Closed },
         warnings,
     })
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Consent {
-    Missing,
-    Given,
 }
 
 impl Policy {
@@ -249,20 +309,6 @@ impl Policy {
     }
 }
 
-/// What a coco file needs consent for, in words; empty for most.
-pub fn needs_consent(file: &CocoFile) -> Vec<String> {
-    let mut needs: Vec<String> = file
-        .podman_args
-        .iter()
-        .filter(|argument| !is_harmless(argument))
-        .map(|argument| format!("the engine argument {argument:?}"))
-        .collect();
-    if file.network == Network::DangerousHost {
-        needs.push("the host's own network".to_owned());
-    }
-    needs
-}
-
 fn program(tool: &ToolName, file: &CocoFile) -> Result<ProgramName, Error> {
     match &file.command {
         Some(program) => Ok(program.clone()),
@@ -272,31 +318,20 @@ fn program(tool: &ToolName, file: &CocoFile) -> Result<ProgramName, Error> {
 
 // --- network ---
 
-fn network(
-    tool: &ToolName,
-    file: &CocoFile,
-    world: &World,
-    consent: Consent,
-    warnings: &mut Vec<String>,
-) -> Result<RunNetwork, Error> {
+fn network(tool: &ToolName, file: &CocoFile, world: &World, warnings: &mut Vec<String>) -> RunNetwork {
     if world.is_on("COCO_ALLOW_NETWORK") && !matches!(file.network, Network::DangerousHost) {
         warnings.push(format!(
             "COCO_ALLOW_NETWORK is set: {tool} runs with the engine's network, whatever its coco file says"
         ));
-        return Ok(RunNetwork::DangerousEngineDefault);
+        return RunNetwork::DangerousEngineDefault;
     }
     match &file.network {
-        Network::None => Ok(RunNetwork::None),
-        Network::AllowedHosts(hosts) => Ok(RunNetwork::Hosts(hosts.clone())),
-        Network::Public => Ok(RunNetwork::Public),
-        Network::EngineDefault => Ok(RunNetwork::DangerousEngineDefault),
-        Network::EngineNetwork(name) => Ok(RunNetwork::DangerousEngineNetwork(name.clone())),
-        Network::DangerousHost => match consent {
-            Consent::Given => Ok(RunNetwork::DangerousHost),
-            Consent::Missing => {
-                Err(Error::Consent { tool: tool.to_string(), what: "the host's own network".to_owned() })
-            }
-        },
+        Network::None => RunNetwork::None,
+        Network::AllowedHosts(hosts) => RunNetwork::Hosts(hosts.clone()),
+        Network::Public => RunNetwork::Public,
+        Network::EngineDefault => RunNetwork::DangerousEngineDefault,
+        Network::EngineNetwork(name) => RunNetwork::DangerousEngineNetwork(name.clone()),
+        Network::DangerousHost => RunNetwork::DangerousHost,
     }
 }
 
@@ -383,17 +418,6 @@ fn is_harmless(argument: &str) -> bool {
         && value.bytes().all(|byte| {
             byte.is_ascii_alphanumeric() || b"._:+/-".contains(&byte) || (option == "--label" && byte == b'=')
         })
-}
-
-fn engine_arguments(tool: &ToolName, file: &CocoFile, consent: Consent) -> Result<(Vec<String>, Posture), Error> {
-    let dangerous = file.podman_args.iter().find(|argument| !is_harmless(argument));
-    match (dangerous, consent) {
-        (None, _) => Ok((file.podman_args.clone(), Posture::Closed)),
-        (Some(_), Consent::Given) => Ok((file.podman_args.clone(), Posture::DangerousConsented)),
-        (Some(argument), Consent::Missing) => {
-            Err(Error::Consent { tool: tool.to_string(), what: format!("the engine argument {argument:?}") })
-        }
-    }
 }
 
 #[cfg(test)]

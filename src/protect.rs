@@ -3,9 +3,10 @@
 //! system.
 
 /// Files and directories that are protected wherever they are found, with who runs what is in them.
-pub const NAMES: &[&str] = &[
+const NAMES: &[&str] = &[
     // git: sub-modules' addresses, and hooks that package managers install.
     ".gitmodules",
+    ".gitconfig",
     ".husky",
     ".pre-commit-config.yaml",
     "lefthook.yml",
@@ -13,31 +14,70 @@ pub const NAMES: &[&str] = &[
     // Editors: tasks and settings that name programs.
     ".vscode",
     ".idea",
+    ".fleet",
     ".zed",
     ".cursor",
+    ".windsurf",
     ".devcontainer",
     ".devcontainer.json",
     ".exrc",
+    ".vimrc",
+    ".gvimrc",
+    ".nvimrc",
     ".nvim.lua",
     ".dir-locals.el",
-    // Shells and version managers, at a change of directory.
+    ".dir-locals-2.el",
+    // Shells and version managers, at a change of directory or where a home is a repository.
     ".envrc",
+    ".direnv",
     ".mise.toml",
     "mise.toml",
     ".mise.local.toml",
     "mise.local.toml",
     ".mise",
     ".tool-versions",
+    ".bashrc",
+    ".bash_profile",
+    ".bash_login",
+    ".bash_logout",
+    ".profile",
+    ".zshenv",
+    ".zshrc",
+    ".zprofile",
+    ".zlogin",
+    ".inputrc",
+    // Debuggers and interactive interpreters, which read these from the directory they start in.
+    ".gdbinit",
+    ".lldbinit",
+    ".pdbrc",
+    ".irbrc",
+    ".pryrc",
+    ".ghci",
+    ".Rprofile",
     // Agents: commands and servers that they start.
     ".claude",
     ".mcp.json",
     ".gemini",
     ".codex",
+    ".opencode",
+    "opencode.json",
+    ".roo",
+    ".kiro",
+    ".continue",
+    ".aider.conf.yml",
 ];
+
+/// The ends of names that are protected: a workspace holds tasks and settings as `.vscode` does.
+const ENDS: &[&str] = &[".code-workspace"];
 
 /// In a git directory: what names programs, or says where the rest is.
 pub const IN_GIT: &[&str] =
     &["hooks", "config", "config.worktree", "commondir", "gitdir", "info/attributes", "objects/info/alternates"];
+
+/// In the directories of other version control systems: hooks, aliases and programs (hgrc(5), jj's
+/// configuration), or where the rest is.
+pub const IN_OTHERS: &[(&str, &[&str])] =
+    &[(".hg", &["hgrc", "hgrc-not-shared", "sharedpath"]), (".jj", &["repo/config.toml", "workspace-config.toml"])];
 
 /// Directories that are not searched: full of other people's packages, and made by tools.
 pub const NOT_SEARCHED: &[&str] =
@@ -53,4 +93,104 @@ pub const MOST_MOUNTS: usize = 250;
 /// Whether a file or directory of this name is protected.
 pub fn is_protected(name: &[u8]) -> bool {
     NAMES.iter().any(|known| known.as_bytes() == name)
+        || ENDS.iter().any(|end| name.len() > end.len() && name.ends_with(end.as_bytes()))
+}
+
+/// What a git configuration names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// A directory of hooks.
+    Hooks(&'a [u8]),
+    /// A file, perhaps: a program or one more configuration.
+    File(&'a [u8]),
+}
+
+/// The most names that are taken from one git configuration.
+const MOST_NAMED: usize = 1000;
+
+/// What the values of a git configuration name that could be in a project (git-config(1)):
+/// `core.hooksPath`, further configurations, and whatever looks like a program's path. Which of them is
+/// there is for the caller to see; one too many costs nothing.
+pub fn named_in_git_config(text: &[u8]) -> Vec<Named<'_>> {
+    let mut named = Vec::new();
+    for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+        let (key, value) = match (line.first(), line.iter().position(|byte| *byte == b'=')) {
+            (None | Some(b'#' | b';'), _) | (Some(b'['), None) => continue,
+            (_, Some(at)) => line.split_at(at),
+            // A value that goes on has lines without a name.
+            (_, None) => (&b""[..], line),
+        };
+        let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii();
+        let whole = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+        // The section may stand on the same line.
+        let key = key.rsplit(|byte| *byte == b']').next().unwrap_or(key).trim_ascii();
+        if key.eq_ignore_ascii_case(b"hooksPath") {
+            named.push(Named::Hooks(whole));
+            continue;
+        }
+        if key.eq_ignore_ascii_case(b"path") || whole.contains(&b'/') {
+            named.push(Named::File(whole));
+        }
+        let words = value.split(|byte| byte.is_ascii_whitespace() || b"\"\\!;&|".contains(byte));
+        named.extend(words.filter(|word| word.contains(&b'/')).map(Named::File));
+    }
+    named.retain(|(Named::Hooks(path) | Named::File(path))| !path.is_empty() && !path.contains(&b'\0'));
+    named.truncate(MOST_NAMED);
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_whole() {
+        for name in [".envrc", ".vscode", "mise.toml", "x.code-workspace", ".bashrc"] {
+            assert!(is_protected(name.as_bytes()), "{name}");
+        }
+        for name in ["envrc", ".envrc.example", ".vscode2", ".code-workspace", "x.code-workspace.txt", ""] {
+            assert!(!is_protected(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_git_configuration_names() {
+        let text = br#"
+# comment = not/this
+; comment = nor/this
+[core]
+    HooksPath = .githooks
+    fsmonitor=".git/hooks/watch"
+[core] editor = "my editor/run"
+[include]
+	path = shared.gitconfig
+[filter "x"]
+    clean = sh scripts/clean.sh --fast
+    smudge = a \
+        second/line
+[alias]
+    run = !./tools/run; other/tool
+[init]
+    defaultBranch = main
+"#;
+        let named = named_in_git_config(text);
+        assert!(named.contains(&Named::Hooks(b".githooks")), "{named:?}");
+        for file in [
+            ".git/hooks/watch",
+            "my editor/run",
+            "shared.gitconfig",
+            "scripts/clean.sh",
+            "second/line",
+            "./tools/run",
+            "other/tool",
+        ] {
+            assert!(named.contains(&Named::File(file.as_bytes())), "{file}: {named:?}");
+        }
+        for Named::Hooks(path) | Named::File(path) in &named {
+            let path = std::str::from_utf8(path).unwrap();
+            assert!(!path.contains("this") && path != "main", "{named:?}");
+        }
+        assert_eq!(named_in_git_config(b""), []);
+        assert_eq!(named_in_git_config(&b"a = b/c\n".repeat(5000)).len(), MOST_NAMED);
+    }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::config::{self, CocoFile, MAX_FILE};
 use crate::error::Error;
-use crate::facts::World;
-use crate::install::{digest, read_limited, write_atomically};
+use crate::facts::{AtHome, Consent, World};
+use crate::install::{digest, make_private, read_limited, write_atomically};
 use crate::json::JsonError;
 use crate::names::ToolName;
 use crate::signed::{MAX_SIGNATURE, Subject, verify};
@@ -107,15 +107,35 @@ fn consent_path(world: &World, name: &ToolName) -> PathBuf {
     world.directories.config.join("allowed").join(name.as_str())
 }
 
-/// The digest of the coco file that the user agreed to, if there is one.
-pub fn consent(world: &World, name: &ToolName) -> Option<String> {
+/// The word in a record of consent that the tool may be started in home.
+const AT_HOME: &str = "home";
+
+/// What the user agreed to, if there is anything: the coco file's digest and, on a line of its own, a
+/// word. A record with anything else is none.
+pub fn consent(world: &World, name: &ToolName) -> Option<Consent> {
     let bytes = read_limited(&consent_path(world, name), 128).ok()??;
-    Some(String::from_utf8(bytes).ok()?.trim().to_owned())
+    let text = String::from_utf8(bytes).ok()?;
+    let mut lines = text.lines();
+    let digest = lines.next()?.to_owned();
+    let home = match (lines.next(), lines.next()) {
+        (None, None) => AtHome::Refused,
+        (Some(AT_HOME), None) => AtHome::DangerousAllowed,
+        _ => return None,
+    };
+    Some(Consent { digest, home })
 }
 
-/// Records that the user agrees to a coco file as it is now.
-pub fn agree(world: &World, tool: &Tool) -> Result<(), Error> {
-    write_atomically(&consent_path(world, &tool.name), format!("{}\n", tool.digest).as_bytes())
+/// Records that the user agrees to a coco file as it is now. coco's own directories are made with it:
+/// where home is granted they must be there to be hidden.
+pub fn agree(world: &World, tool: &Tool, home: AtHome) -> Result<(), Error> {
+    for own in world.directories.own() {
+        make_private(own)?;
+    }
+    let text = match home {
+        AtHome::Refused => format!("{}\n", tool.digest),
+        AtHome::DangerousAllowed => format!("{}\n{AT_HOME}\n", tool.digest),
+    };
+    write_atomically(&consent_path(world, &tool.name), text.as_bytes())
 }
 
 /// Takes consent back; gives whether there was any.

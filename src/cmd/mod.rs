@@ -43,7 +43,7 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
         Command::Verify => review::verify(world, &line),
         Command::Log => log::log(world, &line),
         Command::Search => list::search(world, &line),
-        Command::Allow => review::allow(world, &first_name(&line)?, line.has(Switch::Revoke)),
+        Command::Allow => review::allow(world, &line, &first_name(&line)?),
         Command::Upgrade => upgrade(world, &line),
         Command::Prune => prune::prune(world, &line),
         Command::Rebuild => rebuild(world),
@@ -107,14 +107,19 @@ fn decide(world: &World, name: &ToolName) -> Result<Decided, Error> {
 
 /// The policy in words, then the engine's commands.
 fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
-    let Decided { tool, facts, policy } = decide(world, name)?;
+    let tool = tools::load(world, name)?;
+    let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
+    let (policy, missing) = policy::dangerous_as_if_agreed(name, &tool.file, world, &facts, &tool.digest)?;
     let engine = facts::find_engine(world)?;
     let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool))?;
     let record = image.and_then(|image| prepare::installed(world, &policy, &engine, &image));
     if let Some(text) = &tool.file.description {
         term::out(&format!("{text}\n\n"));
     }
-    term::out(&explain::policy(&policy, plan::settable(&engine, &facts), record.as_ref(), &tool.path));
+    term::out(&explain::policy(&policy, &engine, plan::settable(&engine, &facts), record.as_ref(), &tool.path));
+    if !missing.is_empty() {
+        term::out(&explain::not_agreed(name, &missing));
+    }
     term::out("\n");
     show_plans(world, &facts, &policy, &engine, &[])
 }

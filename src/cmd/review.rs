@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use super::{print, reported};
 use crate::applet::Switch;
 use crate::args::Line;
-use crate::config::{self, Access, CocoFile, MAX_FILE, MountSource, Network};
+use crate::config::{self, Access, CocoFile, MAX_FILE, Mount, MountSource, Network};
 use crate::error::Error;
-use crate::facts::World;
+use crate::facts::{AtHome, Facts, World};
 use crate::install::read_limited;
 use crate::names::ToolName;
+use crate::policy::{self, Danger};
+use crate::term;
 use crate::tools::{self, Origin};
-use crate::{policy, term};
 
 /// Checks coco files.
 pub fn lint(world: &World, line: &Line) -> Result<u8, Error> {
@@ -134,19 +135,31 @@ pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
 }
 
 /// Shows what a coco file asks for and records that the user agrees, or takes that back.
-pub fn allow(world: &World, name: &ToolName, revoke: bool) -> Result<u8, Error> {
-    if revoke {
+pub fn allow(world: &World, line: &Line, name: &ToolName) -> Result<u8, Error> {
+    if line.has(Switch::Revoke) {
         let was = tools::revoke(world, name)?;
         return print(if was { "taken back\n" } else { "there was no agreement\n" });
     }
     let tool = tools::load(world, name)?;
-    let needs = policy::needs_consent(&tool.file);
+    // What can't be looked at here and now is refused when the tool runs, whatever is agreed to.
+    let mut needs = match Facts::gather(world, &tool.file, None) {
+        Ok(facts) => policy::dangers(&tool.file, world, &facts),
+        Err(_) => policy::needs_consent(&tool.file),
+    };
+    needs.retain(|danger| !matches!(danger, Danger::StartedAtHome(_)));
+    let home = if line.has(Switch::Home) {
+        let here = |mount: &&Mount| matches!(mount.src, MountSource::CurrentDirectory | MountSource::Project);
+        needs.extend(tool.file.mounts.iter().filter(here).map(|mount| Danger::StartedAtHome(mount.access)));
+        AtHome::DangerousAllowed
+    } else {
+        AtHome::Refused
+    };
     if needs.is_empty() {
         return print(&format!("{name} asks for nothing that needs agreement\n"));
     }
     for need in &needs {
-        term::out(&format!("{name} may now have {need}\n"));
+        term::out(&format!("{name} may now have {}\n", term::printable(&need.to_string())));
     }
-    tools::agree(world, &tool)?;
+    tools::agree(world, &tool, home)?;
     print(&format!("this holds until {} changes; coco allow --revoke {name} takes it back\n", term::path(&tool.path)))
 }

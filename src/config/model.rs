@@ -48,7 +48,7 @@ pub struct CocoFile {
 }
 
 /// Reading or writing. The closed variant stands first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Access {
     /// May be read.
     #[default]
@@ -81,6 +81,19 @@ pub enum MountSource {
     Home(Option<RelativePath>),
     /// An absolute path.
     Absolute(String),
+}
+
+impl std::fmt::Display for MountSource {
+    /// As it is written.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            MountSource::CurrentDirectory => formatter.write_str("."),
+            MountSource::Project => formatter.write_str("@project"),
+            MountSource::Home(None) => formatter.write_str("~"),
+            MountSource::Home(Some(path)) => write!(formatter, "~/{path}"),
+            MountSource::Absolute(path) => formatter.write_str(path),
+        }
+    }
 }
 
 /// SELinux labels of a mount.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Access, CocoFile, Isolation, Limits, Mount, MountSource, Network, Protect, Relabel, Workdir, X11};
+use super::{Access, CocoFile, Isolation, Limits, Mount, Network, Protect, Relabel, Workdir, X11};
 
 impl CocoFile {
     /// The coco file as pretty-printed JSON with a final newline.
@@ -67,14 +67,7 @@ fn some_array(items: Vec<Value>) -> Option<Value> {
 
 fn mount(mount: &Mount) -> Value {
     let mut members = Map::new();
-    let src = match &mount.src {
-        MountSource::CurrentDirectory => ".".to_owned(),
-        MountSource::Project => "@project".to_owned(),
-        MountSource::Home(None) => "~".to_owned(),
-        MountSource::Home(Some(path)) => format!("~/{path}"),
-        MountSource::Absolute(path) => path.clone(),
-    };
-    members.insert("src".to_owned(), json!(src));
+    members.insert("src".to_owned(), json!(mount.src.to_string()));
     if let Some(dst) = &mount.dst {
         members.insert("dst".to_owned(), json!(dst.as_str()));
     }

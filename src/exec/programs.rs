@@ -22,6 +22,8 @@ pub fn ask(engine: &Engine, arguments: &[&str]) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
     let output = Command::new(&engine.path)
         .args(arguments)
+        .env_clear()
+        .envs(engine.environment.iter().map(|(name, value)| (name, value)))
         .env(RECURSION_GUARD, "1")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
@@ -46,6 +48,7 @@ pub fn build(
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
     let mut command = Command::new(program);
     command.arg0("coco-guard").arg(std::process::id().to_string()).arg(&engine.path).args(arguments);
+    command.env_clear().envs(engine.environment.iter().map(|(name, value)| (name, value)));
     command.env(RECURSION_GUARD, "1").stdin(Stdio::null());
     command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
     let mut child = command.spawn().map_err(failed)?;

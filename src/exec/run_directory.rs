@@ -44,6 +44,7 @@ impl<'a> RunDirectory<'a> {
                     std::os::unix::fs::symlink(target, path.join(name))
                         .map_err(Error::io("create", path.join(name)))?;
                 }
+                RunFile::Directory { name } => make_private(&path.join(name))?,
                 RunFile::Bytes { name, bytes } => {
                     // Not synced: it lives as long as the run.
                     fs::write(path.join(name), bytes).map_err(Error::io("write", path.join(name)))?;

@@ -13,8 +13,7 @@ use crate::term;
 /// could name them by the XDG variables, and bring coco files and consent of its own.
 pub fn outside_of_projects(world: &World, cwd: &Path) -> Result<(), Error> {
     let own = &world.directories;
-    let is_project = |directory: &&Path| *directory == cwd || directory.join(".git").symlink_metadata().is_ok();
-    for project in cwd.ancestors().filter(is_project).filter(|project| !world.home.starts_with(project)) {
+    for project in projects_of(world, cwd) {
         for directory in [&own.tools, &own.volumes, &own.config, &own.state] {
             let resolved = fs::canonicalize(directory).unwrap_or_else(|_| directory.clone());
             if resolved.starts_with(project) || directory.starts_with(project) {
@@ -32,6 +31,13 @@ pub fn outside_of_projects(world: &World, cwd: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The projects that the caller works in: the current directory, and those above it that hold `.git`;
+/// but for one that holds home, whose files are the user's own.
+pub fn projects_of<'a>(world: &'a World, cwd: &'a Path) -> impl Iterator<Item = &'a Path> {
+    let is_project = move |directory: &&Path| *directory == cwd || directory.join(".git").symlink_metadata().is_ok();
+    cwd.ancestors().filter(is_project).filter(|project| !world.home.starts_with(project))
 }
 
 /// Places below home that hold secrets or decide what runs on the host.
@@ -99,8 +105,7 @@ pub const OFF_LIMITS_AT_HOME: &[&str] = &[
 /// The secrets and coco's own directories, by their names and by where those lead: a `~/.ssh` may
 /// be a link into a repository of settings.
 pub fn off_limits(world: &World) -> Vec<PathBuf> {
-    let own = &world.directories;
-    let own = [&own.tools, &own.volumes, &own.config, &own.state, &own.bin, &own.runtime].map(PathBuf::clone);
+    let own = world.directories.own().map(PathBuf::clone);
     let base = |name| world.variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let below = |base: Option<PathBuf>, prefix: &'static str| {
         let names = OFF_LIMITS_AT_HOME.iter().filter_map(move |name| name.strip_prefix(prefix));

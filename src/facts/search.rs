@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::places::projects_of;
 use super::{World, project_of};
-use crate::engine::{Engine, EngineKind};
+use crate::engine::{Engine, EngineKind, STEERING, SteeringValue};
 use crate::error::Error;
 use crate::term;
 
@@ -26,7 +27,10 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
     };
     for kind in &kinds {
         if let Some(path) = search_path(world, kind.program())? {
-            return Ok(Engine::new(*kind, path, world.uid, docker_socket_owner(world, *kind)));
+            let engine = Engine::new(*kind, path, world.uid, docker_socket_owner(world, *kind));
+            let engine = engine.with_environment(&world.variables);
+            engine.steering().try_for_each(|(name, value)| the_users_own(world, name, value))?;
+            return Ok(engine);
         }
     }
     let names: Vec<&str> = kinds.iter().map(|kind| kind.program()).collect();
@@ -34,6 +38,46 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
         message: format!("no {} on the PATH", names.join(" or ")),
         hint: "install podman (apt-get install podman uidmap slirp4netns), or set COCO_RUNTIME".to_owned(),
     })
+}
+
+/// Whether a variable that steers the engine names something of the user's own, on this machine: an
+/// engine's configuration decides what a sandbox is, and a project's `.env` could name its own.
+fn the_users_own(world: &World, name: &OsStr, value: &OsStr) -> Result<(), Error> {
+    let Some(known) = STEERING.iter().find(|known| name == known.name).filter(|_| !value.is_empty()) else {
+        return Ok(());
+    };
+    let refuse =
+        |message: String, hint: &str| Err(Error::Environment { name: known.name, message, hint: hint.to_owned() });
+    let path = match known.value {
+        SteeringValue::Word => return Ok(()),
+        SteeringValue::Path => Path::new(value),
+        SteeringValue::Address => match value.as_bytes().strip_prefix(b"unix://") {
+            Some(path) => Path::new(OsStr::from_bytes(path)),
+            None => {
+                return refuse(
+                    format!("{} is no socket of this machine", term::os(value)),
+                    "unset it: the engine must run on this machine, where coco and your files are",
+                );
+            }
+        },
+    };
+    if !path.is_absolute() {
+        return refuse(format!("{} is no absolute path", term::os(value)), "write the whole path, or unset it");
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
+    let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    // What is not there the engine refuses by itself, or makes.
+    let Ok(canonical) = fs::canonicalize(path) else { return Ok(()) };
+    if projects_of(world, &cwd).any(|project| canonical.starts_with(project) || path.starts_with(project)) {
+        let message = format!("{} lies in the project that you work in", term::os(value));
+        return refuse(message, "unset it: a project may not choose what its sandbox is");
+    }
+    let owner = fs::metadata(&canonical).map_err(Error::io("look at", &canonical))?.uid();
+    // An engine's socket belongs to whom it serves, root or the user; so does a configuration.
+    if owner != 0 && owner != world.uid {
+        return refuse(format!("{} belongs to another user", term::os(value)), "unset it, or name a file of yours");
+    }
+    Ok(())
 }
 
 /// Where the system installs programs: these entries hold whatever the current directory is.

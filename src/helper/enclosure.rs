@@ -30,6 +30,7 @@ pub fn check(launch: &Launch) -> Result<(), Refusal> {
         Enclosure::DangerousUnchecked => {}
     }
     identities(&launch.expect)?;
+    empty(&launch.expect)?;
     match launch.expect.network {
         Interfaces::LoopbackOnly => interfaces()?,
         Interfaces::Any => {}
@@ -193,6 +194,18 @@ fn identities(expect: &Expect) -> Result<(), Refusal> {
                 "find out what replaces it, another running tool perhaps, and start the tool again",
             ));
         }
+    }
+    Ok(())
+}
+
+/// Whether what is to be hidden is.
+fn empty(expect: &Expect) -> Result<(), Refusal> {
+    for place in &expect.empty {
+        let empty = fs::symlink_metadata(place).is_ok_and(|metadata| {
+            metadata.is_file() && metadata.len() == 0
+                || metadata.is_dir() && fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_none())
+        });
+        demand(empty, &format!("{} is to be hidden, and can be seen", term::os(place)))?;
     }
     Ok(())
 }

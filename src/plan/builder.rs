@@ -16,7 +16,7 @@ use crate::engine::{Engine, EngineKind};
 use crate::facts::{Facts, SeLinux, World};
 use crate::install::Record;
 use crate::names::PublishedPort;
-use crate::policy::{CA_GUEST, Creation, Policy, RunNetwork};
+use crate::policy::{CA_GUEST, Creation, Policy, RunNetwork, Shape};
 
 /// A bind mount for the engine.
 pub struct Bind<'a> {
@@ -31,6 +31,11 @@ impl<'a> Bind<'a> {
         Bind { src, dst, access, relabel: Relabel::Keep }
     }
 }
+
+/// In the run's own directory: what hidden places are covered with.
+const EMPTY_DIRECTORY: &str = "nothing.d";
+/// See [`EMPTY_DIRECTORY`].
+const EMPTY_FILE: &str = "nothing";
 
 /// Collects an engine's arguments in the order in which they are given.
 pub struct Builder<'a> {
@@ -219,6 +224,7 @@ impl<'a> Builder<'a> {
                 self.directories.push(mount.src.clone());
             }
         }
+        self.hidden(policy);
         let own = tool_directory(self.world, self.engine, &policy.tool);
         let cache = own.join("cache");
         self.bind(&Bind::new(&cache, "/root/.cache", Access::ReadWrite));
@@ -232,6 +238,23 @@ impl<'a> Builder<'a> {
             let runtimes = runtimes_directory(self.world, self.engine, policy);
             self.bind(&Bind::new(&runtimes, RUNTIMES_GUEST, Access::ReadOnly));
             self.in_use.push(runtimes);
+        }
+    }
+
+    /// Something empty over each place that is not to be seen.
+    fn hidden(&mut self, policy: &Policy) {
+        let run_files = [
+            (Shape::Directory, RunFile::Directory { name: EMPTY_DIRECTORY.to_owned() }),
+            (Shape::File, RunFile::Bytes { name: EMPTY_FILE.to_owned(), bytes: Vec::new() }),
+        ];
+        let wanted = |shape| policy.hidden.iter().any(|hidden| hidden.shape == shape);
+        self.run_files.extend(run_files.into_iter().filter(|(shape, _)| wanted(*shape)).map(|(_, file)| file));
+        for hidden in &policy.hidden {
+            let src = self.run_directory.join(match hidden.shape {
+                Shape::Directory => EMPTY_DIRECTORY,
+                Shape::File => EMPTY_FILE,
+            });
+            self.bind(&Bind::new(&src, hidden.dst.as_str(), Access::ReadOnly));
         }
     }
 
@@ -257,6 +280,7 @@ impl<'a> Builder<'a> {
         Plan {
             program: self.engine.path.clone(),
             arguments: self.arguments,
+            environment: self.engine.environment.clone(),
             launch,
             run_directory: self.run_directory,
             run_files: self.run_files,

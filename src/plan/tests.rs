@@ -12,7 +12,7 @@ use super::*;
 use crate as coco;
 use crate::control::Streams;
 use crate::engine::EngineKind;
-use crate::facts::protected::{Found, Hold};
+use crate::facts::protected::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Identity, SeLinux, Terminals};
 use crate::policy::{Policy, decide};
 
@@ -20,7 +20,7 @@ use crate::policy::{Policy, decide};
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
 mod hand_made;
 
-use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, REACHING, WRITING, engine, facts, file, tool, with, world};
+use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, REACHING, WRITING, agreed, engine, facts, file, tool, with, world};
 
 /// Who calls which engine.
 const CALLERS: &[(&str, EngineKind, u32)] = &[
@@ -41,7 +41,7 @@ fn case(kind: EngineKind, uid: u32, name: &str, text: &str, variables: &[(&str, 
     let world = with(world(uid), variables);
     let file = file(text);
     let mut facts = facts(&world, &file);
-    facts.consent = Some(DIGEST.to_owned());
+    facts.consent = Some(agreed(DIGEST));
     let policy = decide(&tool(name), &file, &world, &facts, DIGEST).unwrap();
     Case { engine: engine(kind, uid), world, facts, policy }
 }
@@ -79,6 +79,9 @@ fn text(plan: &Plan) -> String {
     for tree in &expect.trees {
         writeln!(text, "expect tree {tree:?}").unwrap();
     }
+    for place in &expect.empty {
+        writeln!(text, "expect empty {place:?}").unwrap();
+    }
     writeln!(text, "umask {umask:03o}\nworkdir {workdir:?}").unwrap();
     for (name, value) in environment {
         writeln!(text, "environment {name:?} {value:?}").unwrap();
@@ -93,7 +96,9 @@ fn text(plan: &Plan) -> String {
     for file in &plan.run_files {
         match file {
             RunFile::Bytes { name, bytes } => writeln!(text, "run file {name}: {}", bytes.escape_ascii()).unwrap(),
-            RunFile::Alias { .. } | RunFile::Xauthority { .. } => writeln!(text, "run file {file:?}").unwrap(),
+            RunFile::Directory { .. } | RunFile::Alias { .. } | RunFile::Xauthority { .. } => {
+                writeln!(text, "run file {file:?}").unwrap();
+            }
         }
     }
     for directory in &plan.directories {
@@ -144,10 +149,15 @@ fn a_tool_with_a_writable_project() {
     for (caller, kind, uid) in CALLERS {
         let mut case = case(*kind, *uid, "writing", WRITING, &[]);
         let identity = Identity { device: 8, inode: 99 };
-        case.facts.protected = vec![BTreeMap::from([
-            (case.facts.project.join(".git"), Found { hold: Hold::InPlace, identity }),
-            (case.facts.project.join(".git/hooks"), Found { hold: Hold::ReadOnly, identity }),
-        ])];
+        let places = [
+            (".git", Hold::InPlace, FoundKind::Directory),
+            (".git/hooks", Hold::ReadOnly, FoundKind::Directory),
+            (".git/fsmonitor.ipc", Hold::Hidden, FoundKind::Socket),
+            (".secrets", Hold::Hidden, FoundKind::Directory),
+        ];
+        let project = &case.facts.project;
+        let found = places.map(|(path, hold, kind)| (project.join(path), Found { hold, kind, identity }));
+        case.facts.protected = vec![Protected { found: BTreeMap::from(found), ..Protected::default() }];
         case.policy = decide(&tool("writing"), &file(WRITING), &case.world, &case.facts, DIGEST).unwrap();
         golden(&format!("{caller}-writing"), &run_case(&case, &record(Some("data-1")), &[]));
     }

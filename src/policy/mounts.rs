@@ -2,23 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Creation, Granted, WORKSPACE};
+use super::consent::is_home;
+use super::{Creation, Granted, Hidden, Shape, WORKSPACE};
 use crate::config::{Access, CocoFile, Mount, MountSource, Relabel, Workdir};
 use crate::error::Error;
-use crate::facts::protected::Hold;
+use crate::facts::protected::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Facts, OFF_LIMITS_AT_HOME, Source, SourceKind, World};
 use crate::names::GuestPath;
 use crate::protect::MOST_MOUNTS;
 use crate::term;
 
-/// The mounts that a tool gets, parents before children.
+/// The mounts that a tool gets, parents before children. What needs consent was agreed to.
 ///
 /// # Errors
 /// A source that no tool may see, that is missing, or that can't have its place.
 pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Granted>, Error> {
     let mut granted: Vec<Granted> = Vec::new();
-    for (mount, source) in file.mounts.iter().zip(&facts.sources) {
-        forbidden(&source.canonical, mount, world, facts)?;
+    for ((mount, source), found) in file.mounts.iter().zip(&facts.sources).zip(&facts.protected) {
+        forbidden(mount, source, found, world, facts)?;
         let creation = presence(source, mount, world)?;
         let dst = destination(mount, source)?;
         if let Some(other) = granted.iter().find(|other| other.dst == dst) {
@@ -58,14 +59,15 @@ pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Grant
     Ok(granted)
 }
 
-/// Mounts over parts of writable grants: read-only ones over what would run on the host, and the
-/// directories on the way there over themselves, because a mount point can't be moved or removed.
+/// Mounts over parts of grants: read-only ones over what would run on the host; the directories on the
+/// way there over themselves, because a mount point can't be moved or removed; and empty ones over what
+/// is not to be seen.
 ///
 /// # Errors
-/// What can't be protected, because of its name or their number.
-pub fn protected(file: &CocoFile, facts: &Facts) -> Result<Vec<Granted>, Error> {
-    let mut mounts = Vec::new();
-    for ((mount, source), found) in file.mounts.iter().zip(&facts.sources).zip(&facts.protected) {
+/// What can't be held, because of its name or their number.
+pub fn held(file: &CocoFile, facts: &Facts) -> Result<(Vec<Granted>, Vec<Hidden>), Error> {
+    let (mut protected, mut hidden) = (Vec::new(), Vec::new());
+    for ((mount, source), all) in file.mounts.iter().zip(&facts.sources).zip(&facts.protected) {
         let outer = destination(mount, source)?;
         let refuse = |path: &Path, reason: String| Error::Mount {
             path: path.to_owned(),
@@ -74,30 +76,44 @@ pub fn protected(file: &CocoFile, facts: &Facts) -> Result<Vec<Granted>, Error> 
                 "mount a narrower directory, or set \"protect\": false if the tool may change what runs on your machine"
                     .to_owned(),
         };
-        if found.len() > MOST_MOUNTS {
-            return Err(refuse(&source.canonical, format!("{} places in it would have to be protected", found.len())));
+        if all.found.len() > MOST_MOUNTS {
+            let count = all.found.len();
+            return Err(refuse(&source.canonical, format!("{count} places in it would have to be protected")));
         }
-        for (path, found) in found {
+        for (path, found) in &all.found {
             let rest = path.strip_prefix(&source.canonical).ok().and_then(Path::to_str);
             let rest = rest.ok_or_else(|| refuse(path, "it can't be protected: its name is not UTF-8".to_owned()))?;
             let dst = GuestPath::new(&format!("{outer}/{rest}"))
                 .map_err(|message| refuse(path, format!("it can't be protected: {message}")))?;
-            mounts.push(Granted {
+            let access = match found.hold {
+                Hold::Hidden => {
+                    hidden.push(Hidden { dst, shape: shape(found) });
+                    continue;
+                }
+                // The search has refused what can't be held; were it here, read-only is closed.
+                Hold::Never | Hold::ReadOnly => Access::ReadOnly,
+                Hold::InPlace => Access::ReadWrite,
+            };
+            protected.push(Granted {
                 src: path.clone(),
                 dst,
-                access: match found.hold {
-                    // The search has refused what can't be held; were it here, read-only is closed.
-                    Hold::Never | Hold::ReadOnly => Access::ReadOnly,
-                    Hold::InPlace => Access::ReadWrite,
-                },
+                access,
                 relabel: Relabel::Keep,
                 creation: Creation::Present,
                 identity: Some(found.identity),
             });
         }
     }
-    mounts.sort_by(|left, right| left.dst.cmp(&right.dst));
-    Ok(mounts)
+    protected.sort_by(|left, right| left.dst.cmp(&right.dst));
+    hidden.sort_by(|left, right| left.dst.cmp(&right.dst));
+    Ok((protected, hidden))
+}
+
+fn shape(found: &Found) -> Shape {
+    match found.kind {
+        FoundKind::Directory => Shape::Directory,
+        FoundKind::File | FoundKind::Socket | FoundKind::Other => Shape::File,
+    }
 }
 
 /// File systems mounted below a read-only source: a read-only bind does not reach into them, so
@@ -109,7 +125,7 @@ fn below(granted: &Granted, facts: &Facts) -> Vec<Granted> {
     facts
         .mount_points
         .iter()
-        .filter(|point| **point != granted.src)
+        .filter(|point| **point != granted.src && !facts.off_limits.iter().any(|secret| point.starts_with(secret)))
         .filter_map(|point| {
             let rest = point.strip_prefix(&granted.src).ok()?.to_str()?;
             let dst = GuestPath::new(&format!("{}/{rest}", granted.dst)).ok()?;
@@ -123,10 +139,8 @@ fn presence(source: &Source, mount: &Mount, world: &World) -> Result<Creation, E
         Err(Error::Mount { path: source.asked.clone(), reason: reason.to_owned(), hint: hint.to_owned() })
     };
     match source.kind {
-        SourceKind::Directory | SourceKind::File => Ok(Creation::Present),
-        SourceKind::Special => {
-            refuse("it is a socket, a device or a pipe", "only files and directories can be mounted")
-        }
+        SourceKind::Directory | SourceKind::File | SourceKind::Socket => Ok(Creation::Present),
+        SourceKind::Special => refuse("it is a device or a pipe", "only files and directories can be mounted"),
         SourceKind::Missing => match mount.src {
             MountSource::Home(Some(_)) if source.canonical.starts_with(&world.home) => Ok(Creation::MakeDirectory),
             _ => refuse("it does not exist", "create it, or take the mount out of the coco file"),
@@ -171,28 +185,42 @@ const FORBIDDEN_WRITABLE: &[&str] =
 const FORBIDDEN_WHOLE: &[&str] =
     &["/", "/home", "/root", "/etc", "/var", "/usr", "/tmp", "/var/tmp", "/opt", "/srv", "/mnt", "/media", "/var/lib"];
 
-fn forbidden(path: &Path, mount: &Mount, world: &World, facts: &Facts) -> Result<(), Error> {
+/// Refuses what no tool may see, or write, whatever the user agreed to.
+fn forbidden(mount: &Mount, source: &Source, found: &Protected, world: &World, facts: &Facts) -> Result<(), Error> {
+    let path = source.canonical.as_path();
     let way_out = match mount.src {
         MountSource::CurrentDirectory | MountSource::Project => "start the tool in the project's own directory",
         MountSource::Home(_) | MountSource::Absolute(_) => "mount the one directory or file that the tool needs",
     };
     let refuse = |reason: String| Err(Error::Mount { path: path.to_owned(), reason, hint: way_out.to_owned() });
+    let secret =
+        |secret: &PathBuf| refuse(format!("it is, is inside or holds {}, which no tool may see", term::path(secret)));
+    if source.kind == SourceKind::Socket {
+        // Agreed to by its name; coco's own, which steer other sandboxes, are for nobody.
+        return match world.directories.own().into_iter().find(|own| path.starts_with(own)) {
+            None => Ok(()),
+            Some(own) => secret(own),
+        };
+    }
     if let Some(tree) = FORBIDDEN_TREES.iter().find(|tree| path.starts_with(tree)) {
         return refuse(format!("nothing of {tree} may be seen inside"));
     }
-    if world.home.starts_with(path) {
-        return refuse("it is or holds your home directory, with all your secrets".to_owned());
+    let agreed_home = is_home(path, world);
+    if world.home.starts_with(path) && !agreed_home {
+        return refuse("it holds your home directory, with all your secrets".to_owned());
     }
-    if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) {
+    if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) && !agreed_home {
         return refuse("the whole of it is too much".to_owned());
     }
-    if path.parent() == Some(Path::new("/home")) {
+    if path.parent() == Some(Path::new("/home")) && !agreed_home {
         return refuse("it is somebody's whole home directory".to_owned());
     }
     if let Some(secret) = secret_of_any_home(path) {
         return refuse(format!("it is or is inside {}, which no tool may see", term::path(&secret)));
     }
-    if mount.access == Access::ReadWrite && world.program.starts_with(path) {
+    let hidden =
+        |path: &Path| found.found.iter().any(|(place, found)| found.hold == Hold::Hidden && path.starts_with(place));
+    if mount.access == Access::ReadWrite && world.program.starts_with(path) && !hidden(&world.program) {
         return refuse("it holds coco itself, which the tool could replace".to_owned());
     }
     if mount.access == Access::ReadWrite
@@ -200,12 +228,25 @@ fn forbidden(path: &Path, mount: &Mount, world: &World, facts: &Facts) -> Result
     {
         return refuse(format!("nothing of {tree} may be written from inside"));
     }
-    for secret in &facts.off_limits {
-        if path.starts_with(secret) || secret.starts_with(path) {
-            return refuse(format!("it is, is inside or holds {}, which no tool may see", term::path(secret)));
-        }
+    if agreed_home {
+        // What is hidden has to be there: a tool must not make it first.
+        return match facts.not_made_yet.iter().find(|own| own.starts_with(path)) {
+            None => Ok(()),
+            Some(own) => refuse(format!("coco's own {} is not there yet, and so can't be hidden", term::path(own))),
+        };
     }
-    Ok(())
+    if let Some(found) = facts.off_limits.iter().find(|secret| path.starts_with(secret) || secret.starts_with(path)) {
+        return secret(found);
+    }
+    let socket = found.found.iter().find(|(_, found)| found.kind == FoundKind::Socket);
+    match (&mount.src, socket) {
+        // A project's sockets are hidden: git and development servers have some there.
+        (MountSource::CurrentDirectory | MountSource::Project, _) | (_, None) => Ok(()),
+        (MountSource::Home(_) | MountSource::Absolute(_), Some((socket, _))) => refuse(format!(
+            "it holds the socket {}, and whoever connects there can do what the program behind it can",
+            term::path(socket)
+        )),
+    }
 }
 
 /// A place of secrets in any home, the caller's or not: root may be called with another HOME.

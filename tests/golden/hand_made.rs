@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::coco::config::{CocoFile, MountSource, parse};
 use super::coco::engine::{Engine, EngineKind};
+use super::coco::facts::protected::Protected;
 use super::coco::facts::{
-    Controllers, Directories, Display, Facts, SeLinux, Source, SourceKind, Terminals, World, off_limits,
+    AtHome, Consent, Controllers, Directories, Display, Facts, SeLinux, Source, SourceKind, Terminals, World,
+    off_limits,
 };
 use super::coco::names::ToolName;
 use super::coco::upstream::Upstream;
@@ -66,7 +68,8 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         })
         .collect();
     Facts {
-        protected: vec![std::collections::BTreeMap::new(); file.mounts.len()],
+        protected: vec![Protected::default(); file.mounts.len()],
+        not_made_yet: Vec::new(),
         cwd,
         project,
         sources,
@@ -90,6 +93,11 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         upstream: Upstream::new(Some("http://user:secret@proxy.corp:3128"), None),
         getent: Some(PathBuf::from("/usr/bin/getent")),
     }
+}
+
+/// Consent to a file of this digest as it is written.
+pub fn agreed(digest: &str) -> Consent {
+    Consent { digest: digest.to_owned(), home: AtHome::Refused }
 }
 
 /// A coco file that parses.

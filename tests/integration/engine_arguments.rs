@@ -146,7 +146,10 @@ fn dangerous_arguments_need_consent() {
     let world = World::new();
     for argument in DANGEROUS {
         world.tool("probe", file(&[argument]));
-        for command in [&["run", "probe"][..], &["run", "--dry-run", "probe"], &["show", "probe"]] {
+        let shown = world.coco(["show", "probe"]).exits(0);
+        assert!(shown.text().contains("needs your agreement: the engine argument"), "{argument:?}");
+        assert!(shown.text().contains("until then it does not run: coco allow probe"), "{argument:?}");
+        for command in [&["run", "probe"][..], &["run", "--dry-run", "probe"]] {
             let ended = world.coco(command).fails(125, "probe asks for the engine argument");
             assert!(ended.hint().contains("coco allow probe"), "{ended:?}");
         }
@@ -177,8 +180,39 @@ fn no_argument_at_all_may_stand_in_a_store() {
     }
     let host = config::parse(br#"{"tool": "npm:x", "network": "host"}"#).unwrap();
     assert_eq!(config::unfit_for_store(&host).unwrap().pointer, "/network");
-    let plain = config::parse(br#"{"tool": "npm:x", "network": "default"}"#).unwrap();
-    assert_eq!(config::unfit_for_store(&plain), None);
+}
+
+/// What opens the sandbox is the user's own to write.
+#[test]
+fn what_opens_the_sandbox_may_not_stand_in_a_store() {
+    let unfit = |rest: &str| {
+        let file = config::parse(format!(r#"{{"tool": "npm:x", {rest}}}"#).as_bytes()).unwrap();
+        config::unfit_for_store(&file).map(|error| error.pointer)
+    };
+    for (rest, place) in [
+        (r#""network": "host""#, "/network"),
+        (r#""network": "default""#, "/network"),
+        (r#""network": "my-net""#, "/network"),
+        (r#""x11": true"#, "/x11"),
+        (r#""protect": false"#, "/protect"),
+        (r#""mounts": [{"src": "."}, {"src": "~", "dst": "/h"}]"#, "/mounts/1/src"),
+        (r#""mounts": [{"src": "/run/podman/podman.sock", "dst": "/s"}]"#, "/mounts/0/src"),
+        (r#""mounts": [{"src": "/var/run/docker.sock", "dst": "/s"}]"#, "/mounts/0/src"),
+        (r#""mounts": [{"src": "/srv/x.sock", "dst": "/s"}]"#, "/mounts/0/src"),
+        (r#""mounts": [{"src": "~/.colima/docker.sock", "dst": "/s"}]"#, "/mounts/0/src"),
+    ] {
+        assert_eq!(unfit(rest).as_deref(), Some(place), "{rest}");
+    }
+    for rest in [
+        r#""network": "none""#,
+        r#""network": "public""#,
+        r#""allowed_hosts": ["a.example"]"#,
+        r#""x11": false"#,
+        r#""protect": ["x"]"#,
+        r#""mounts": [{"src": "@project", "opts": "rw"}, {"src": "~/.config/x", "dst": "/c"}]"#,
+    ] {
+        assert_eq!(unfit(rest), None, "{rest}");
+    }
 }
 
 #[test]

@@ -40,12 +40,63 @@ fn no_value_stands_in_the_arguments() {
 }
 
 #[test]
-fn the_engines_environment_is_the_callers_and_the_guard() {
-    let world = world();
+fn the_engines_environment_is_a_list_and_the_guard() {
+    let mut world = world();
+    for name in ["LC_ALL", "TMPDIR", "STORAGE_DRIVER"] {
+        world.set(name, "passed");
+    }
+    for name in ["PODMAN_USERNS", "_CONTAINERS_ROOTLESS_UID", "LD_LIBRARY_PATH", "SSH_AUTH_SOCK", "COCO_QUIET"] {
+        world.set(name, "not-passed");
+    }
     world.coco(["run", "probe"]).exits(126);
+    let kept = |name: &OsStr| {
+        let name = name.to_str().unwrap();
+        ["HOME", "PATH", "LC_ALL", "TMPDIR", "STORAGE_DRIVER"].contains(&name) || name.starts_with("XDG_")
+    };
     let mut expected = world.variables.clone();
+    expected.retain(|name, _| kept(name));
     expected.insert("COCO_RECURSION_GUARD".into(), "1".into());
     assert_eq!(without_shells_own(&world.call()), expected);
+}
+
+/// P6: a project's `.env` could name an engine, or a configuration of one, that is no sandbox.
+#[test]
+fn what_steers_the_engine_is_the_users_own_and_is_shown() {
+    let mut world = world();
+    let project = world.path("project");
+    std::fs::create_dir_all(project.join(".git")).unwrap();
+    world.tool("bare", r#"{"tool": "python@system"}"#);
+    let (inside, own) = (project.join("containers.conf"), world.path("home/containers.conf"));
+    std::fs::write(&inside, "").unwrap();
+    std::fs::write(&own, "").unwrap();
+    let run = |world: &World| {
+        let mut command = world.command(PROGRAM);
+        command.args(["run", "bare"]).current_dir(&project);
+        finish(command)
+    };
+    let unix = format!("unix://{}", inside.display());
+    for (name, value, words) in [
+        ("CONTAINERS_CONF", inside.to_str().unwrap(), "lies in the project"),
+        ("CONTAINERS_CONF_OVERRIDE", inside.to_str().unwrap(), "lies in the project"),
+        ("DOCKER_CONFIG", project.to_str().unwrap(), "lies in the project"),
+        ("CONTAINERS_STORAGE_CONF", "containers.conf", "no absolute path"),
+        ("DOCKER_HOST", "tcp://198.51.100.1:2375", "no socket of this machine"),
+        ("DOCKER_HOST", &unix, "lies in the project"),
+        ("CONTAINER_HOST", "ssh://root@198.51.100.1/run/podman.sock", "no socket of this machine"),
+    ] {
+        world.set(name, value);
+        let refused = run(&world).fails(125, words);
+        assert!(refused.stderr.contains(name), "{refused:?}");
+        world.unset(name);
+    }
+    assert!(world.calls().is_empty());
+    // The control: the user's own is honoured, passed on and shown.
+    world.set("CONTAINERS_CONF", own.as_os_str());
+    run(&world).exits(126);
+    assert_eq!(world.call().environment.get(OsStr::new("CONTAINERS_CONF")).unwrap(), own.as_os_str());
+    let shown = world.coco(["show", "bare"]).exits(0);
+    let row = format!("CONTAINERS_CONF={}", own.display());
+    assert!(shown.text().lines().any(|line| line.contains("steered by") && line.contains(&row)), "{}", shown.text());
 }
 
 #[test]

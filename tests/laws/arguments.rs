@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::cases;
-use crate::hand_made::{DIGEST, EVERYTHING, LEAST, engine, facts, file, tool, with, world};
+use crate::hand_made::{DIGEST, EVERYTHING, LEAST, agreed, engine, facts, file, tool, with, world};
 use crate::narrowing::CALLER;
 
 fn bytes_without_nul() -> impl Strategy<Value = OsString> {
@@ -31,7 +31,7 @@ fn planned(text: &str, kind: EngineKind, uid: u32, arguments: &[OsString]) -> Pl
     let file = file(text);
     let world = with(world(uid), CALLER);
     let mut facts = facts(&world, &file);
-    facts.consent = Some(DIGEST.to_owned());
+    facts.consent = Some(agreed(DIGEST));
     let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
     plan::run(&policy, &world, &facts, &engine(kind, uid), "image", &Record::default(), arguments)
 }

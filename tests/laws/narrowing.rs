@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cases;
 use crate::files::{members, parse};
-use crate::hand_made::{DIGEST, facts, file, tool, with, world};
+use crate::hand_made::{DIGEST, agreed, facts, file, tool, with, world};
 
 /// Every way to take one grant out of a coco file. Limits, `isolated` and `protect` are no grants:
 /// they narrow.
@@ -108,7 +108,7 @@ fn decided(members: &Map<String, Value>, variables: &[(&str, &str)]) -> Option<P
     let mut facts = facts(&world, &file);
     // Mounts below a source come and go with its access; the tests of the policy have those.
     facts.mount_points.clear();
-    facts.consent = Some(DIGEST.to_owned());
+    facts.consent = Some(agreed(DIGEST));
     decide(&tool("probe"), &file, &world, &facts, DIGEST).ok()
 }
 

@@ -1,0 +1,149 @@
+//! What a tool gets only when the user has agreed to it. Pure.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::is_harmless;
+use crate::config::{Access, CocoFile, MountSource, Network, X11, is_socket_path};
+use crate::facts::{AtHome, Facts, SourceKind, World};
+use crate::term;
+
+/// Something that needs the user's agreement.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Danger {
+    /// An engine argument that may open the sandbox.
+    EngineArgument(String),
+    /// The host's own network.
+    HostNetwork,
+    /// The X11 display.
+    Display,
+    /// The whole home directory, asked for by the coco file.
+    Home(Access),
+    /// The same, because the tool was started there.
+    StartedAtHome(Access),
+    /// A socket of the host's.
+    Socket(PathBuf),
+}
+
+impl fmt::Display for Danger {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Danger::EngineArgument(argument) => write!(formatter, "the engine argument {argument:?}"),
+            Danger::HostNetwork => formatter.write_str("the host's own network"),
+            Danger::Display => {
+                formatter.write_str("your X11 display, where it may watch and type into every window")
+            }
+            Danger::Home(Access::ReadOnly) | Danger::StartedAtHome(Access::ReadOnly) => {
+                formatter.write_str("your whole home directory to read, but for known places of secrets")
+            }
+            Danger::Home(Access::ReadWrite) | Danger::StartedAtHome(Access::ReadWrite) => formatter.write_str(
+                "your whole home directory to write, but for known places of secrets; what it makes there may run on your machine",
+            ),
+            Danger::Socket(path) => write!(
+                formatter,
+                "the socket {}, and all that the program behind it does for you (an engine's is as good as root)",
+                term::path(path)
+            ),
+        }
+    }
+}
+
+/// What a coco file asks for by itself that needs consent; nothing for most.
+pub fn needs_consent(file: &CocoFile) -> Vec<Danger> {
+    let dangerous = file.podman_args.iter().filter(|argument| !is_harmless(argument));
+    let mut needs: Vec<Danger> = dangerous.cloned().map(Danger::EngineArgument).collect();
+    match file.network {
+        Network::DangerousHost => needs.push(Danger::HostNetwork),
+        Network::None
+        | Network::AllowedHosts(_)
+        | Network::Public
+        | Network::EngineDefault
+        | Network::EngineNetwork(_) => {}
+    }
+    match file.x11 {
+        X11::DangerousDisplay => needs.push(Danger::Display),
+        X11::Absent => {}
+    }
+    for mount in &file.mounts {
+        match &mount.src {
+            MountSource::Home(None) => needs.push(Danger::Home(mount.access)),
+            source @ (MountSource::Home(Some(_)) | MountSource::Absolute(_)) if is_socket_path(source) => {
+                needs.push(Danger::Socket(PathBuf::from(source.to_string())));
+            }
+            MountSource::CurrentDirectory
+            | MountSource::Project
+            | MountSource::Home(Some(_))
+            | MountSource::Absolute(_) => {}
+        }
+    }
+    needs
+}
+
+/// The same, with what only the world shows: what a path leads to, and where the tool is started.
+pub fn dangers(file: &CocoFile, world: &World, facts: &Facts) -> Vec<Danger> {
+    let mut found = needs_consent(file);
+    for (mount, source) in file.mounts.iter().zip(&facts.sources) {
+        let danger = match (&mount.src, source.kind) {
+            (MountSource::CurrentDirectory | MountSource::Project, _) if is_home(&source.canonical, world) => {
+                Danger::StartedAtHome(mount.access)
+            }
+            (MountSource::Absolute(_) | MountSource::Home(Some(_)), _) if is_home(&source.canonical, world) => {
+                Danger::Home(mount.access)
+            }
+            (source_text, SourceKind::Socket) if !is_socket_path(source_text) => {
+                Danger::Socket(source.canonical.clone())
+            }
+            (
+                MountSource::CurrentDirectory | MountSource::Project | MountSource::Home(_) | MountSource::Absolute(_),
+                SourceKind::Missing
+                | SourceKind::Directory
+                | SourceKind::File
+                | SourceKind::Socket
+                | SourceKind::Special,
+            ) => continue,
+        };
+        found.push(danger);
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+pub fn is_home(path: &Path, world: &World) -> bool {
+    path == world.home
+}
+
+/// What the user agreed to for this coco file as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Agreement {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What the file asks for.
+    AsWritten,
+    /// That, and being started in home.
+    AtHomeToo,
+}
+
+impl Agreement {
+    /// What is on record for a coco file of this digest.
+    pub fn on_record(facts: &Facts, digest: &str) -> Agreement {
+        match &facts.consent {
+            Some(consent) if consent.digest == digest => match consent.home {
+                AtHome::Refused => Agreement::AsWritten,
+                AtHome::DangerousAllowed => Agreement::AtHomeToo,
+            },
+            Some(_) | None => Agreement::Nothing,
+        }
+    }
+
+    /// Whether it covers this.
+    pub fn covers(self, danger: &Danger) -> bool {
+        match danger {
+            Danger::StartedAtHome(_) => self == Agreement::AtHomeToo,
+            Danger::EngineArgument(_) | Danger::HostNetwork | Danger::Display | Danger::Home(_) | Danger::Socket(_) => {
+                self != Agreement::Nothing
+            }
+        }
+    }
+}
