@@ -59,7 +59,7 @@ e2e: build ## end to end on every engine of this machine
 	$(CARGO) test --locked --test e2e
 
 attacks: build ## every attack, on every engine of this machine
-	bash scripts/attacks.sh $(CARGO) test --locked --test attacks
+	bash scripts/attacks.sh $(CARGO)
 
 bench: build ## speed, side by side, as ratios
 	bash scripts/bench.sh

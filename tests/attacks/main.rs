@@ -9,9 +9,13 @@ mod support;
 #[cfg(test)]
 mod addresses;
 #[cfg(test)]
+mod bombs;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod channel;
+#[cfg(test)]
+mod consent;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
