@@ -139,7 +139,7 @@ fn i2_another_mise(world: &World) {
 }
 
 /// What podman's build needs on a machine where the limits can't be raised.
-fn limits() -> Vec<String> {
+pub fn limits() -> Vec<String> {
     let limit = |resource| nix::sys::resource::getrlimit(resource).unwrap().1;
     let files = limit(nix::sys::resource::Resource::RLIMIT_NOFILE);
     let processes = limit(nix::sys::resource::Resource::RLIMIT_NPROC).min(32_768);

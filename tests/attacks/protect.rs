@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{World, each_engine};
+use crate::install::limits;
+use crate::support::{Engine, World, each_engine, run};
 
 each_engine!(
     f1_f6_hooks_settings_and_task_files,
@@ -13,7 +14,10 @@ each_engine!(
     f3_what_appears_is_reported,
     f4_a_git_that_is_no_directory,
     f5_parents_stay_in_their_places,
+    f1_hooks_that_gits_configuration_names,
+    f4_links_by_protected_names,
     what_a_repository_needs_still_works,
+    git_itself_still_works,
 );
 
 /// Tries to change each of its arguments in every way there is; prints those that worked.
@@ -252,6 +256,133 @@ for path in sys.argv[1:]:
     assert_eq!(moved(&[".git", ".git/hooks", "a", "a/b", "a/b/.git"]), "");
     assert!(project.join("a/b/.git/config").exists() && project.join(".git/hooks/x").exists());
     assert_eq!(moved(&["free"]), "free");
+}
+
+/// Hooks and programs need not lie in `.git`: its configuration may name any file of the project.
+fn f1_hooks_that_gits_configuration_names(world: &World) {
+    let project = world.project("named");
+    fill(
+        world,
+        &project,
+        &[".git/HEAD", ".githooks/pre-commit", "scripts/clean.sh", "scripts/other.sh", "more.config"],
+    );
+    world.write(
+        project.join(".git/config"),
+        "[core]\n\thooksPath = .githooks\n[include]\n\tpath = ../more.config\n[filter \"x\"]\n\tclean = sh scripts/clean.sh\n",
+    );
+    writer(world, "named", &json!({}));
+    let held = [".githooks", ".githooks/pre-commit", "scripts/clean.sh", "more.config"];
+    assert_eq!(tried(world, "named", &project, &held), Vec::<String>::new());
+    assert!(!tried(world, "named", &project, &["scripts/other.sh"]).is_empty());
+    // The caller's own configuration holds in every repository.
+    world.write(world.home.join(".gitconfig"), "[core]\n\thooksPath = own-hooks\n");
+    let other = world.project("named");
+    fill(world, &other, &[".git/HEAD", "own-hooks/pre-push"]);
+    assert_eq!(tried(world, "named", &other, &["own-hooks", "own-hooks/pre-push"]), Vec::<String>::new());
+    fs::remove_file(world.home.join(".gitconfig")).unwrap();
+    assert!(!tried(world, "named", &other, &["own-hooks/pre-push"]).is_empty());
+}
+
+/// Nothing can be mounted over a link: what it leads to is held, and another link in its place is told.
+fn f4_links_by_protected_names(world: &World) {
+    let project = world.project("links");
+    fill(world, &project, &["settings/tasks.json", "env", "evil-env"]);
+    std::os::unix::fs::symlink("settings", project.join(".vscode")).unwrap();
+    std::os::unix::fs::symlink("env", project.join(".envrc")).unwrap();
+    world.python("linker", &json!({"mounts": [{"src": ".", "opts": "rw"}], "workdir": "."}));
+    assert_eq!(tried(world, "linker", &project, &["settings", "env"]), Vec::<String>::new());
+    let code = "import os; os.unlink('.envrc'); os.symlink('evil-env', '.envrc')";
+    let relinked = world.coco_in(&project, ["run", "linker", "-c", code]);
+    relinked.succeeds().complains(".envrc, which may run programs");
+    assert!(!relinked.errors().contains(".vscode"), "{relinked:?}");
+}
+
+/// Debian's git on coco's own python image, built once.
+fn image_with_git(world: &World) -> &'static str {
+    world.python("warm-git", &json!({}));
+    let context = world.project("git-image");
+    let containerfile = "FROM localhost/coco:python\nRUN apt-get -o Acquire::Check-Valid-Until=false update \
+        && apt-get install -y --no-install-recommends git\n";
+    world.write(context.join("Containerfile"), containerfile);
+    let tag = "localhost/coco-test:git";
+    let mut arguments = vec!["build".to_owned(), format!("--tag={tag}")];
+    arguments.push(format!("--file={}", context.join("Containerfile").display()));
+    match world.engine {
+        Engine::Docker => arguments.push("--force-rm".to_owned()),
+        Engine::PodmanRootful | Engine::PodmanRootless => arguments.extend(limits()),
+    }
+    arguments.push(context.display().to_string());
+    world.engine(&arguments).succeeds();
+    tag
+}
+
+/// The real one, in a repository with hooks: what works, and what does not.
+fn git_itself_still_works(world: &World) {
+    let image = image_with_git(world);
+    let project = world.project("git");
+    world.tool(
+        "git-in-a-box",
+        &json!({
+            "tool": "python@system", "command": "git", "workdir": ".", "mounts": [{"src": "@project", "opts": "rw"}],
+            "env": {
+                "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com",
+                "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com",
+            },
+        }),
+    );
+    let git = |arguments: &[&str]| {
+        let mut coco = world.command(&world.coco);
+        coco.env("COCO_IMAGE", image).args(["run", "git-in-a-box"]).args(arguments);
+        run(coco.current_dir(&project))
+    };
+    // A new repository is one more that would run hooks.
+    git(&["init", "-q", "-b", "main"]).succeeds().complains(".git, which may run programs");
+    world.write(project.join("file"), "one\n");
+    for arguments in [
+        &["add", "file"][..],
+        &["commit", "-q", "-m", "first"],
+        &["branch", "other"],
+        &["checkout", "-q", "other"],
+        &["tag", "v1"],
+        &["mv", "file", "moved"],
+        &["commit", "-q", "-m", "moved"],
+        &["checkout", "-q", "main"],
+        &["merge", "-q", "other"],
+        &["rebase", "-q", "other"],
+        &["reset", "-q", "--hard", "HEAD~1"],
+        &["gc", "-q"],
+    ] {
+        let ended = git(arguments);
+        assert!(!ended.succeeds().errors().contains("coco: warning"), "{arguments:?}: {ended:?}");
+    }
+    world.write(project.join("file"), "two\n");
+    assert_eq!(git(&["status", "--short"]).succeeds().text(), "M file");
+    assert!(git(&["diff"]).succeeds().text().contains("+two"));
+    git(&["stash", "-q"]).succeeds();
+    git(&["stash", "pop", "-q"]).succeeds();
+    // What writes the configuration does not, and nothing of it is left behind.
+    let before = fs::read(project.join(".git/config")).unwrap();
+    for arguments in [
+        &["config", "core.hooksPath", "evil"][..],
+        &["config", "alias.x", "!evil"],
+        &["remote", "add", "origin", "/elsewhere"],
+        &["branch", "-m", "main", "trunk"],
+    ] {
+        assert_ne!(git(arguments).code(), 0, "{arguments:?}");
+    }
+    assert_eq!(fs::read(project.join(".git/config")).unwrap(), before);
+    // The control: with the grant it does.
+    world.tool(
+        "git-in-the-open",
+        &json!({
+            "tool": "python@system", "command": "git", "workdir": ".", "protect": false,
+            "mounts": [{"src": "@project", "opts": "rw"}],
+        }),
+    );
+    let mut coco = world.command(&world.coco);
+    coco.env("COCO_IMAGE", image).args(["run", "git-in-the-open", "config", "alias.x", "status"]);
+    run(coco.current_dir(&project)).succeeds();
+    assert_ne!(fs::read(project.join(".git/config")).unwrap(), before);
 }
 
 /// What git itself does when it adds, commits and changes branches: files beside others, renamed
