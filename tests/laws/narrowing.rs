@@ -90,6 +90,7 @@ fn beyond(narrow: &Policy, wide: &Policy) -> Vec<String> {
     if narrow.posture == Posture::DangerousConsented && wide.posture == Posture::Closed {
         found.push("the posture".to_owned());
     }
+    found.extend(narrow.dangers.iter().filter(|danger| !wide.dangers.contains(danger)).map(ToString::to_string));
     if narrow.data == Access::ReadWrite && wide.data == Access::ReadOnly {
         found.push("its own installation".to_owned());
     }
@@ -142,6 +143,8 @@ proptest! {
         let outcome = decide(&tool("probe"), &file, &world, &facts(&world, &file), DIGEST);
         if let Ok(policy) = outcome {
             prop_assert_eq!(policy.posture, Posture::Closed);
+            prop_assert_eq!(&policy.dangers, &[]);
+            prop_assert!(policy.display.is_none());
             prop_assert!(needs_consent(&file).is_empty());
             prop_assert_ne!(policy.network, RunNetwork::DangerousHost);
         }
