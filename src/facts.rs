@@ -351,8 +351,8 @@ fn looked_at<'a>(file: &'a CocoFile, sources: &'a [Source]) -> impl Iterator<Ite
     file.mounts.iter().zip(sources).map(|(mount, source)| {
         let wanted = match (source.kind, mount.access, &file.protect) {
             (SourceKind::Missing | SourceKind::File | SourceKind::Socket | SourceKind::Special, _, _) => None,
-            (SourceKind::Directory, Access::ReadOnly, _)
-            | (SourceKind::Directory, Access::ReadWrite, Protect::DangerousNothing) => Some(Wanted::Hidden),
+            (SourceKind::Directory, Access::ReadOnly, _) => Some(Wanted::Hidden),
+            (SourceKind::Directory, Access::ReadWrite, Protect::DangerousNothing) => Some(Wanted::HiddenInWritable),
             (SourceKind::Directory, Access::ReadWrite, Protect::Default | Protect::List) => {
                 Some(Wanted::Everything(&[]))
             }

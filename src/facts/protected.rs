@@ -79,6 +79,8 @@ pub enum Extent {
 pub enum Wanted<'a> {
     /// Sockets and secrets: of a tree that may only be read.
     Hidden,
+    /// The same, in a tree that may be written: they must not be moved out from under their covers.
+    HiddenInWritable,
     /// That and all that runs on the host, with paths of the coco file's own.
     Everything(&'a [RelativePath]),
 }
@@ -131,13 +133,17 @@ pub fn look(root: &Path, wanted: Wanted, around: Surroundings) -> Protected {
     for secret in around.secrets.iter().filter(|secret| secret.starts_with(root) && *secret != root) {
         search.add(secret, Hold::Hidden);
     }
-    if let Wanted::Everything(more) = wanted {
-        for path in more {
-            search.read_only(&root.join(path.as_str()));
-        }
-        search.hold_ancestors();
-        if root.components().any(|part| part.as_os_str() == ".git") {
-            search.put(root, Hold::Never);
+    match wanted {
+        Wanted::Hidden => {}
+        Wanted::HiddenInWritable => search.hold_ancestors(),
+        Wanted::Everything(more) => {
+            for path in more {
+                search.read_only(&root.join(path.as_str()));
+            }
+            search.hold_ancestors();
+            if root.components().any(|part| part.as_os_str() == ".git") {
+                search.put(root, Hold::Never);
+            }
         }
     }
     search.leave_out_what_is_covered();

@@ -195,6 +195,11 @@ fn sockets_and_secrets_are_hidden_in_what_may_only_be_read() {
     let around = Surroundings { secrets: &secrets, git: b"" };
     let hidden = [".git/fsmonitor?", ".netrc?", ".ssh?", ".vscode/agent?", "src/server?"];
     assert_eq!(found_with(root.path(), Wanted::Hidden, around), hidden);
+    // Writable without protection: they stay in their places.
+    assert_eq!(
+        found_with(root.path(), Wanted::HiddenInWritable, around),
+        [".git/", ".git/fsmonitor?", ".netrc?", ".ssh?", ".vscode/", ".vscode/agent?", "src/", "src/server?"]
+    );
     // Writable: the same, beside the rest; a read-only directory does not cover a socket in it.
     assert_eq!(
         found_with(root.path(), EVERYTHING, around),
