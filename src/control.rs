@@ -45,6 +45,8 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// Directories before the image's own on PATH.
     pub path: Vec<OsString>,
+    /// Processes outside that are said to be alive when the tool asks with signal 0, and nothing else.
+    pub ancestors: Vec<u32>,
     /// What the helper does about the network.
     pub relay: Relay,
     /// What to do.
@@ -256,6 +258,7 @@ impl Launch {
         out.list(&names);
         out.list(&values);
         out.list(&self.path);
+        out.numbers(&self.ancestors);
         match &self.relay {
             Relay::Absent => out.number(0),
             Relay::PortsOnly => out.number(1),
@@ -320,6 +323,7 @@ impl Launch {
             return None;
         }
         let path = rest.list()?;
+        let ancestors = rest.numbers()?;
         let relay = match rest.number()? {
             0 => Relay::Absent,
             1 => Relay::PortsOnly,
@@ -355,6 +359,7 @@ impl Launch {
             workdir,
             environment: names.into_iter().zip(values).collect(),
             path,
+            ancestors,
             relay,
             task,
         })
@@ -422,6 +427,13 @@ impl Encoder {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 
+    fn numbers(&mut self, numbers: &[u32]) {
+        self.number(u32::try_from(numbers.len()).unwrap_or(u32::MAX));
+        for number in numbers {
+            self.number(*number);
+        }
+    }
+
     fn long(&mut self, number: u64) {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
@@ -447,6 +459,11 @@ impl Decoder<'_> {
         let (bytes, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(u32::from_le_bytes(*bytes))
+    }
+
+    fn numbers(&mut self) -> Option<Vec<u32>> {
+        let count = self.number()?;
+        (0..count).map(|_| self.number()).collect()
     }
 
     fn long(&mut self) -> Option<u64> {
@@ -494,6 +511,7 @@ mod tests {
             workdir: "/workspace".into(),
             environment: vec![("A".into(), OsString::from_vec(b"\xff\n".to_vec()))],
             path: vec!["/coco/data/bin".into()],
+            ancestors: vec![4242, u32::MAX],
             relay: Relay::Names(Reach::Hosts(vec![HostPattern::new("*.example.com:8443").unwrap()])),
             task: Task::Run {
                 program: "x".into(),

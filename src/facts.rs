@@ -16,6 +16,7 @@ use crate::install::read_limited;
 use crate::term;
 use crate::upstream::Upstream;
 
+mod ancestors;
 mod certificates;
 mod places;
 pub mod protected;
@@ -181,6 +182,8 @@ pub struct Facts {
     pub protected: Vec<Protected>,
     /// The caller's own namespaces (`pid:[4026531836]`, namespaces(7)): the sandbox must have others.
     pub namespaces: Vec<String>,
+    /// The processes above this one, the nearest first: an editor looks for itself from inside.
+    pub ancestors: Vec<u32>,
     /// What no tool may see: secrets and coco's own directories, as named and as resolved.
     pub off_limits: Vec<PathBuf>,
     /// Those of coco's own directories that are not there yet.
@@ -303,6 +306,7 @@ impl Facts {
             protected,
             project,
             namespaces: namespaces()?,
+            ancestors: ancestors::ancestors(),
             off_limits,
             not_made_yet: world.directories.own().into_iter().filter(|path| !path.exists()).cloned().collect(),
             mount_points: mount_points(),

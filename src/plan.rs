@@ -179,6 +179,7 @@ pub fn run(
         workdir: policy.workdir.clone().into_os_string(),
         environment,
         path: record.path.iter().map(OsString::from).collect(),
+        ancestors: facts.ancestors.clone(),
         relay: Relay::default(),
         task: Task::Run { program: policy.program.as_str().into(), arguments: arguments.to_vec(), terminal: streams },
     };
@@ -334,6 +335,7 @@ fn install_launch(
         workdir: "/".into(),
         environment,
         path: runtimes.path.iter().map(OsString::from).collect(),
+        ancestors: Vec::new(),
         relay: Relay::default(),
         task,
     }

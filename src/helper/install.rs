@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::Pid;
 
-use super::{Refusal, attend, clean_command, search_path, which};
+use super::{Refusal, attend, clean_command, filter, search_path, which};
 use crate::control::{self, DATA_GUEST, Installed, Launch, Message, RUNTIMES_GUEST};
 use crate::term;
 
@@ -49,6 +49,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 
 /// Installs runtimes: mise's own downloads, no package code.
 pub fn runtimes(launch: &Launch, specifiers: &[OsString], coco: &mut UnixStream) -> Result<u8, Refusal> {
+    filter::apply(&launch.ancestors)?;
     let mise = Mise { launch, data: RUNTIMES_GUEST, prefix: Vec::new() };
     let mut installed = Installed::default();
     for specifier in specifiers {
@@ -84,6 +85,8 @@ pub fn tool(
         prefix.push(format!("--regid={}", user.1).into());
         prefix.push("--".into());
     }
+    // Not before: dpkg unpacks setuid files.
+    filter::apply(&launch.ancestors)?;
     let mise = Mise { launch, data: DATA_GUEST, prefix };
     let mut installed = Installed::default();
     for specifier in specifiers {

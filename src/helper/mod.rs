@@ -22,6 +22,7 @@ use crate::term;
 
 pub mod dns;
 mod enclosure;
+mod filter;
 mod install;
 mod network;
 
@@ -132,6 +133,8 @@ fn run(
             command
         }
     };
+    // Last: what is there by now, the relay's threads, goes on without it.
+    filter::apply(&launch.ancestors)?;
     // A group of its own: a signal for the tool's group must not hit the helper, and a terminal's
     // stop key works only in a group whose parent is outside of it.
     let child = command.args(arguments).process_group(0).spawn();

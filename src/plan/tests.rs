@@ -70,7 +70,7 @@ fn text(plan: &Plan) -> String {
     for argument in &plan.arguments {
         writeln!(text, "{}", argument.as_bytes().escape_ascii().to_string().replace("\\\"", "\"")).unwrap();
     }
-    let Launch { expect, umask, workdir, environment, path, relay, task } = &plan.launch;
+    let Launch { expect, umask, workdir, environment, path, ancestors, relay, task } = &plan.launch;
     text.push_str("\n# what the helper is told\n");
     writeln!(text, "expect owner {} {:?} {:?}", expect.owner, expect.enclosure, expect.network).unwrap();
     for mount in &expect.mounts {
@@ -89,6 +89,7 @@ fn text(plan: &Plan) -> String {
     for directory in path {
         writeln!(text, "path {directory:?}").unwrap();
     }
+    writeln!(text, "ancestors {ancestors:?}").unwrap();
     writeln!(text, "{relay:?}\n{task:?}").unwrap();
     text.push_str("\n# what is done around it\n");
     writeln!(text, "run directory {}\nstreams {:?}", plan.run_directory.display(), plan.streams).unwrap();

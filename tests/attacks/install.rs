@@ -76,6 +76,7 @@ fn n25_an_install_script(world: &World) {
             json!({"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"});
         assert_eq!(then["status"], closed, "{shown}");
         assert_eq!(then["helper"], json!(false), "{shown}");
+        assert_eq!(then["setuid"], json!("refused"), "{shown}");
         for place in then["mounts"].as_array().unwrap() {
             assert!(PLACES.contains(&place.as_str().unwrap()), "{place}: {shown}");
         }

@@ -23,6 +23,8 @@ mod environment;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod filter;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod hosts;

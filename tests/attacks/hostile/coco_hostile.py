@@ -58,6 +58,12 @@ def network():
     }
 
 
+def setuid():
+    place = os.path.join(os.environ.get("TMPDIR", "/tmp"), "coco-hostile-setuid")
+    open(place, "w").close()
+    return attempt(lambda: os.chmod(place, 0o4755) or "made", "refused")
+
+
 def probe():
     status = open("/proc/self/status").read()
     usual = re.compile(r"/(proc|sys|dev)(/|$)|/$|/etc/(resolv\.conf|hosts|hostname)$|/run(/\.containerenv|/secrets)?$")
@@ -68,6 +74,7 @@ def probe():
         "secrets": secrets(),
         "sockets": [path for path in sockets if os.path.exists(path)],
         "status": dict(re.findall(r"^(CapEff|CapBnd|NoNewPrivs|Seccomp):\s*(\S+)", status, re.M)),
+        "setuid": setuid(),
         "helper": attempt(lambda: open("/proc/1/environ").read() and True, False),
         "user": os.getuid(),
         "jq": shutil.which("jq") is not None,
