@@ -16,6 +16,8 @@ mod image;
 #[cfg(test)]
 mod install;
 #[cfg(test)]
+mod language_server;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod network;
