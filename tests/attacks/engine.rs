@@ -41,7 +41,8 @@ exec /usr/bin/{program} "${{changed[@]}}"
     directory
 }
 
-fn by_wrapper(world: &World, drop: &str, add: &str) -> Run {
+/// Runs the tool `open` with an engine that drops or adds an argument.
+pub fn by_wrapper(world: &World, drop: &str, add: &str) -> Run {
     let path = format!("{}:{}", wrapper(world, drop, add).display(), world.variable("PATH"));
     let elsewhere = world.project("elsewhere");
     run(world.command(&world.coco).env("PATH", path).args(["run", "open", "-c", "print('ran')"]).current_dir(elsewhere))

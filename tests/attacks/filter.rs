@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::engine::by_wrapper;
 use crate::support::probe::Answers;
 use crate::support::{Background, World, command, each_engine, run};
 
@@ -15,6 +16,7 @@ each_engine!(
     p1_terminal_requests,
     other_sets_of_system_calls,
     the_callers_processes,
+    a_filter_that_can_not_be_applied,
 );
 
 /// What the probes here share: one line for each try, with the error's name.
@@ -242,4 +244,21 @@ tries('nobody', os.kill, 4194303, 0)
     arguments.extend(["localhost/coco:python", "-c", &code, &own, &own, &neighbour]);
     let bare = Answers::of(&world.engine(&arguments));
     bare.is("parent asked", "ESRCH").is("itself", "done");
+}
+
+/// An engine's profile is there, so that all looks as it should, and takes away the call that adds another.
+fn a_filter_that_can_not_be_applied(world: &World) {
+    world.python("open", &json!({}));
+    let profile = world.project("profile").join("profile.json");
+    let with = |names: &[&str]| {
+        let rule = json!({"names": names, "action": "SCMP_ACT_ERRNO"});
+        let all = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+        world.write(&profile, all.to_string());
+        by_wrapper(world, "", &format!("--security-opt=seccomp={}", profile.display()))
+    };
+    let refused = with(&["seccomp"]);
+    refused.exits(125).complains("coco's own seccomp filter can't be applied");
+    assert!(refused.stdout.is_empty(), "{refused:?}");
+    // The control: a profile that takes away something else.
+    assert_eq!(with(&["acct"]).succeeds().text(), "ran");
 }
