@@ -31,6 +31,7 @@ pub mod policy;
 pub mod prepare;
 pub mod protect;
 pub mod reach;
+pub mod remove;
 pub mod signed;
 pub mod store;
 pub mod term;

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +19,7 @@ use crate::install::{
 };
 use crate::plan::{self, tool_directory};
 use crate::policy::Policy;
+use crate::remove::remove_tree;
 use crate::term;
 
 /// How much of an installer's words are shown when it fails, in bytes.
@@ -206,28 +206,6 @@ pub fn remove_replaced(own: &Path, record: &Record) -> u64 {
         }
     }
     freed
-}
-
-/// Removes a directory with all in it. Package managers make directories without write permission
-/// (Go's module cache), which are given it first when the plain way fails.
-pub fn remove_tree(path: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            make_writable(path);
-            fs::remove_dir_all(path)
-        }
-        outcome => outcome,
-    }
-}
-
-fn make_writable(path: &Path) {
-    // A link is neither followed nor a directory. What can't be changed fails at the removal.
-    if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-        for entry in fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
-            make_writable(&entry.path());
-        }
-    }
 }
 
 /// The bytes that a directory takes, by allocated blocks; links are not followed.

@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::facts::World;
 use crate::install::{InUse, lock_unused, read_record, record_path};
 use crate::names::ToolName;
-use crate::prepare::{remove_replaced, remove_tree, size};
+use crate::prepare::{remove_replaced, size};
+use crate::remove::remove_tree;
 use crate::{term, tools};
 
 /// Removes download caches and replaced installations; with `--all`, everything of tools that have
