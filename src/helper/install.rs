@@ -4,14 +4,19 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
 
-use super::{Refusal, attend, clean_command, filter, search_path, which};
+use super::{Refusal, attend, clean_command, filter, privileges, search_path, which};
 use crate::control::{self, DATA_GUEST, Installed, Launch, Message, RUNTIMES_GUEST};
 use crate::term;
 
@@ -47,10 +52,15 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("GOTOOLCHAIN", "local"),
 ];
 
+/// The longest answer of mise's that is read, in bytes.
+const MAX_ANSWER: u64 = 1 << 20;
+/// How long the rest of an answer may take after mise has ended.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
 /// Installs runtimes: mise's own downloads, no package code.
 pub fn runtimes(launch: &Launch, specifiers: &[OsString], coco: &mut UnixStream) -> Result<u8, Refusal> {
     filter::apply(&launch.ancestors)?;
-    let mise = Mise { launch, data: RUNTIMES_GUEST, prefix: Vec::new() };
+    let mise = Mise { launch, data: RUNTIMES_GUEST };
     let mut installed = Installed::default();
     for specifier in specifiers {
         mise.install(specifier, coco, &mut installed)?;
@@ -67,27 +77,14 @@ pub fn tool(
     user: (u32, u32),
     coco: &mut UnixStream,
 ) -> Result<u8, Refusal> {
-    let mut prefix = Vec::new();
     if !apt.is_empty() {
         debian(launch, apt, coco)?;
         // From here on package code runs: as the user, and with nothing of what apt needed.
-        prefix = [
-            "setpriv",
-            "--clear-groups",
-            "--bounding-set=-all",
-            "--inh-caps=-all",
-            "--ambient-caps=-all",
-            "--no-new-privs",
-        ]
-        .map(OsString::from)
-        .to_vec();
-        prefix.push(format!("--reuid={}", user.0).into());
-        prefix.push(format!("--regid={}", user.1).into());
-        prefix.push("--".into());
+        privileges::drop_all(user)?;
     }
     // Not before: dpkg unpacks setuid files.
     filter::apply(&launch.ancestors)?;
-    let mise = Mise { launch, data: DATA_GUEST, prefix };
+    let mise = Mise { launch, data: DATA_GUEST };
     let mut installed = Installed::default();
     for specifier in specifiers {
         mise.install(specifier, coco, &mut installed)?;
@@ -153,7 +150,6 @@ fn finish(mut command: Command, what: &str, coco: &mut UnixStream) -> Result<(),
 struct Mise<'a> {
     launch: &'a Launch,
     data: &'static str,
-    prefix: Vec<OsString>,
 }
 
 impl Mise<'_> {
@@ -161,7 +157,7 @@ impl Mise<'_> {
         let mut command = self.command();
         command.arg("install").arg(with_scripts(specifier));
         finish(command, &format!("mise install {}", term::os(specifier)), coco)?;
-        let place = self.ask(&[OsStr::new("where"), specifier])?;
+        let place = self.ask(&[OsStr::new("where"), specifier], coco)?;
         // The place may be a link by a shorter version; its target's name is the exact one.
         let place = fs::canonicalize(place.trim()).map_err(|error| {
             Refusal::new(
@@ -171,7 +167,7 @@ impl Mise<'_> {
         })?;
         let version = place.file_name().map(term::os).unwrap_or_default();
         let exact = exact(specifier, &version);
-        let environment = self.ask(&[OsStr::new("env"), OsStr::new("--json"), &exact])?;
+        let environment = self.ask(&[OsStr::new("env"), OsStr::new("--json"), &exact], coco)?;
         let variables: BTreeMap<String, String> = parse_environment(&environment).ok_or_else(|| {
             Refusal::new(
                 format!("mise's answer about {} is not understood", term::os(&exact)),
@@ -199,38 +195,45 @@ impl Mise<'_> {
 
     fn command(&self) -> Command {
         let path = search_path(self.launch);
-        let mut command = match self.prefix.split_first() {
-            None => clean_command(OsStr::new("/usr/local/bin/mise"), self.launch, &path),
-            Some((program, rest)) => {
-                let mut command = clean_command(program, self.launch, &path);
-                command.args(rest).arg("/usr/local/bin/mise");
-                command
-            }
-        };
+        let mut command = clean_command(OsStr::new("/usr/local/bin/mise"), self.launch, &path);
         command.env("MISE_DATA_DIR", Path::new(self.data).join("mise")).envs(ENVIRONMENT.iter().copied());
         command
     }
 
-    fn ask(&self, arguments: &[&OsStr]) -> Result<String, Refusal> {
-        let output = self
-            .command()
-            .args(arguments)
-            .env("MISE_OFFLINE", "1")
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output();
+    /// What mise says. A package's code may run beside it, or in its place: it is waited for as any program is, so
+    /// that the sandbox still goes down with coco.
+    fn ask(&self, arguments: &[&OsStr], coco: &mut UnixStream) -> Result<String, Refusal> {
         let what = arguments.iter().map(|argument| term::os(argument)).collect::<Vec<_>>().join(" ");
-        match output {
-            Ok(output) if output.status.success() => String::from_utf8(output.stdout)
-                .map_err(|_| Refusal::new(format!("mise {what} gives no text"), "rebuild the image with coco rebuild")),
-            Ok(output) => {
-                Err(Refusal::new(format!("mise {what} failed ({})", output.status), "its own words stand above"))
-            }
-            Err(error) => {
-                Err(Refusal::new(format!("can't run mise {what}: {error}"), "rebuild the image with coco rebuild"))
-            }
+        let rebuild = "rebuild the image with coco rebuild";
+        let failed = |error: io::Error| Refusal::new(format!("can't run mise {what}: {error}"), rebuild);
+        let mut command = self.command();
+        command.args(arguments).env("MISE_OFFLINE", "1").stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.process_group(0).spawn().map_err(failed)?;
+        let answer = child.stdout.take().map(read_beside).transpose().map_err(failed)?;
+        match attend(Pid::from_raw(child.id().cast_signed()), coco) {
+            0 => answer
+                .and_then(|answer| answer.recv_timeout(ANSWER_TIME).ok())
+                .and_then(|answer| String::from_utf8(answer).ok())
+                .ok_or_else(|| Refusal::new(format!("mise {what} gives no text"), rebuild)),
+            code => Err(Refusal::new(format!("mise {what} failed with exit code {code}"), "its own words stand above")),
         }
     }
+}
+
+/// Reads to the end in a thread, for whoever holds the other end may never let go of it.
+fn read_beside(stream: ChildStdout) -> io::Result<mpsc::Receiver<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel();
+    // The helper's first thread takes the signals; no other may have them delivered to it.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let started = thread::Builder::new().spawn(move || {
+        let mut answer = Vec::new();
+        if stream.take(MAX_ANSWER).read_to_end(&mut answer).is_ok() {
+            // Nobody may wait for it any more.
+            let _ = sender.send(answer);
+        }
+    });
+    before.thread_set_mask()?;
+    started.map(|_| receiver)
 }
 
 /// An npm specifier whose install scripts run: `npm:NAME[allow_builds=true]@VERSION`. mise leaves

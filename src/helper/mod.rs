@@ -25,6 +25,7 @@ mod enclosure;
 mod filter;
 mod install;
 mod network;
+mod privileges;
 
 /// The image's own directories for programs, after what was installed.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -91,9 +92,7 @@ fn not_the_first(coco: Option<UnixStream>) -> u8 {
 
 fn obey(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
     enclosure::check(launch)?;
-    // The tool must not read this process: it holds the whole environment and the connection.
-    nix::sys::prctl::set_dumpable(false)
-        .map_err(|error| Refusal::new(format!("can't hide the helper: {error}"), "start the tool again"))?;
+    hide()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(launch.umask));
     network::start(&launch.relay)?;
     match &launch.task {
@@ -103,6 +102,12 @@ fn obey(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
             install::tool(launch, apt, specifiers, program, *user, coco)
         }
     }
+}
+
+/// The tool must not read this process: it holds the whole environment and the connection.
+fn hide() -> Result<(), Refusal> {
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|error| Refusal::new(format!("can't hide the helper: {error}"), "start the tool again"))
 }
 
 fn run(

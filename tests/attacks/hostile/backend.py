@@ -13,6 +13,7 @@ WHEEL = "Wheel-Version: 1.0\nGenerator: hostile\nRoot-Is-Purelib: true\nTag: py3
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     name = "coco_hostile-1.0.0-py3-none-any.whl"
     info = "coco_hostile-1.0.0.dist-info"
+    coco_hostile.replace_setpriv()
     files = {
         "coco_hostile.py": open(coco_hostile.__file__).read(),
         "coco_hostile_install.json": json.dumps(coco_hostile.probe()),
