@@ -43,4 +43,6 @@ mod process;
 #[cfg(test)]
 mod protect;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tls;

@@ -23,6 +23,7 @@ use nix::unistd::Pid;
 pub mod network;
 pub mod probe;
 pub mod pty;
+pub mod registry;
 pub mod resolver;
 pub mod servers;
 

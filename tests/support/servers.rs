@@ -219,7 +219,8 @@ fn http_over(stream: &mut (impl Read + Write), more: &str) {
     }
 }
 
-fn http_head(stream: &mut impl Read) -> Option<String> {
+/// Reads a head of HTTP, up to and with its empty line.
+pub fn http_head(stream: &mut impl Read) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && head.len() < 65536 {
         let mut byte = [0];
@@ -297,7 +298,7 @@ pub fn proxy(
 }
 
 /// RFC 4648.
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
