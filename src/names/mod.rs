@@ -3,8 +3,10 @@
 //!
 //! Shared with `build.rs`; pure, no I/O, nothing of the program but the standard library.
 //! A constructor's error is the sentence a user reads: what is wrong, lower case, no full stop.
+//! The checks are `FromStr`, where `cargo mutants` looks at them; it leaves functions called `new` alone.
 
 use std::fmt;
+use std::str::FromStr;
 
 mod network;
 mod tool_spec;
@@ -65,9 +67,25 @@ checked_string!(
     RelativePath
 );
 
-impl ToolName {
-    /// Checks a tool's name.
-    pub fn new(text: &str) -> Result<Self, String> {
+macro_rules! constructor {
+    ($($name:ident),*) => {
+        $(impl $name {
+            /// Checks a text, as [`str::parse`] does; the type's name stands where it is read.
+            pub fn new(text: &str) -> Result<Self, String> {
+                text.parse()
+            }
+        })*
+    };
+}
+
+constructor!(ToolName, EnvName, ProgramName, AptName, GuestPath, NetworkName, RelativePath);
+constructor!(HostName, HostPattern, Port, PublishedPort, ToolSpec);
+
+/// Checks a tool's name.
+impl FromStr for ToolName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let shape = "a tool's name is lower case letters, digits, '.', '_', '+' and '-', at most 64 bytes";
         let first = text.bytes().next().ok_or_else(|| format!("the name is empty; {shape}"))?;
         if text.len() > 64 {
@@ -85,9 +103,11 @@ impl ToolName {
     }
 }
 
-impl EnvName {
-    /// Checks the shape of a variable's name.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks the shape of a variable's name.
+impl FromStr for EnvName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let good = text.len() <= 128
             && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -96,7 +116,9 @@ impl EnvName {
         }
         Ok(EnvName(text.to_owned()))
     }
+}
 
+impl EnvName {
     /// Whether a coco file may *set* this variable. `PATH` and the loader's variables decide which
     /// program runs, and coco's and mise's own ones are not for a tool.
     pub fn may_be_set(&self) -> bool {
@@ -174,9 +196,11 @@ impl EnvName {
     }
 }
 
-impl ProgramName {
-    /// Checks a program's name.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks a program's name.
+impl FromStr for ProgramName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let good = text.len() <= 64
             && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-@".contains(&byte));
@@ -189,9 +213,11 @@ impl ProgramName {
     }
 }
 
-impl AptName {
-    /// Checks a Debian package's name (two characters at least, Debian policy 5.6.1).
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks a Debian package's name (two characters at least, Debian policy 5.6.1).
+impl FromStr for AptName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let good = (2..=128).contains(&text.len())
             && text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte));
@@ -224,10 +250,12 @@ const OWNED_GUEST_TREES: &[&str] = &[
 /// Directories that the sandbox mounts or needs themselves; below them there is room.
 const SANDBOX_PLACES: &[&str] = &["/", "/tmp", "/var", "/var/tmp", "/home", "/root", "/root/.cache"];
 
-impl GuestPath {
-    /// Checks a mount's destination: absolute, without `.` and `..`, and outside what the sandbox
-    /// itself needs, because a mount there would replace the helper, the names or the loader.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks a mount's destination: absolute, without `.` and `..`, and outside what the sandbox
+/// itself needs, because a mount there would replace the helper, the names or the loader.
+impl FromStr for GuestPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix('/') else {
             return Err(format!("{text:?} is not absolute"));
         };
@@ -253,10 +281,12 @@ fn is_within(path: &str, tree: &str) -> bool {
     path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-impl NetworkName {
-    /// Checks the name of an engine's network (podman's and docker's alphabet). The engines' own
-    /// modes (`container:x`, `ns:/path`, `slirp4netns:...`) need a colon, so they can't be written.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks the name of an engine's network (podman's and docker's alphabet). The engines' own
+/// modes (`container:x`, `ns:/path`, `slirp4netns:...`) need a colon, so they can't be written.
+impl FromStr for NetworkName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let good = text.len() <= 128
             && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
@@ -268,9 +298,11 @@ impl NetworkName {
     }
 }
 
-impl RelativePath {
-    /// Checks a relative path without `.`, `..` or empty parts.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks a relative path without `.`, `..` or empty parts.
+impl FromStr for RelativePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         let bad = trimmed.is_empty()
             || trimmed.len() > 1024

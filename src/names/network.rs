@@ -1,6 +1,7 @@
 //! Checked hosts and ports.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A host's name in its one spelling: lower case ASCII, two labels or more, no trailing dot. An IDN
 /// is written in its `xn--` form. No IP literal in any spelling: a name whose last label is a
@@ -8,9 +9,11 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostName(String);
 
-impl HostName {
-    /// Checks a name, in either case.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks a name, in either case.
+impl FromStr for HostName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let name = text.to_ascii_lowercase();
         let labels: Vec<&str> = name.split('.').collect();
         let good_label = |label: &&str| {
@@ -31,7 +34,9 @@ impl HostName {
         }
         Ok(HostName(name))
     }
+}
 
+impl HostName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -64,9 +69,11 @@ pub enum Scope {
     Subdomains,
 }
 
-impl HostPattern {
-    /// Checks a host pattern.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks a host pattern.
+impl FromStr for HostPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, Some(Port::new(port)?)),
             None => (text, None),
@@ -80,7 +87,9 @@ impl HostPattern {
         })?;
         Ok(HostPattern { scope, name, port })
     }
+}
 
+impl HostPattern {
     /// Whether it means this name.
     pub fn matches(&self, host: &HostName) -> bool {
         match self.scope {
@@ -110,6 +119,19 @@ impl fmt::Display for HostPattern {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Port(u16);
 
+/// Checks a port in decimal digits.
+impl FromStr for Port {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u16>() {
+            Ok(port) if digits && port > 0 => Ok(Port(port)),
+            _ => Err(format!("{text:?} is no port; 1 to 65535")),
+        }
+    }
+}
+
 impl Port {
     /// HTTP.
     pub const HTTP: Port = Port(80);
@@ -119,15 +141,6 @@ impl Port {
     /// A port from the wire.
     pub fn from_number(number: u16) -> Option<Port> {
         (number > 0).then_some(Port(number))
-    }
-
-    /// Checks a port in decimal digits.
-    pub fn new(text: &str) -> Result<Self, String> {
-        let digits = !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-        match text.parse::<u16>() {
-            Ok(port) if digits && port > 0 => Ok(Port(port)),
-            _ => Err(format!("{text:?} is no port; 1 to 65535")),
-        }
     }
 
     /// The number.
@@ -153,9 +166,11 @@ pub struct PublishedPort {
     pub container: Port,
 }
 
-impl PublishedPort {
-    /// Checks one entry of `ports`. An IPv6 address stands in brackets.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks one entry of `ports`. An IPv6 address stands in brackets.
+impl FromStr for PublishedPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let shape = || format!("{text:?} is not of the form [ip:]host:container[/tcp]");
         let body = text.strip_suffix("/tcp").unwrap_or(text);
         let (rest, container) = body.rsplit_once(':').ok_or_else(shape)?;

@@ -1,6 +1,7 @@
 //! mise tool specifiers.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Who installs a tool: mise's backends, as they are written before the colon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,10 +45,12 @@ pub struct ToolSpec {
     pub version: Option<String>,
 }
 
-impl ToolSpec {
-    /// Checks a specifier. Each backend's alphabet is what its registry allows in a name, without
-    /// anything that mise reads as an option (`[`, `=`, `,`) and without a leading dash.
-    pub fn new(text: &str) -> Result<Self, String> {
+/// Checks a specifier. Each backend's alphabet is what its registry allows in a name, without
+/// anything that mise reads as an option (`[`, `=`, `,`) and without a leading dash.
+impl FromStr for ToolSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let bad = |why: &str| format!("{text:?} is no tool specifier: {why}");
         let (backend, rest) = match text.split_once(':') {
             None => (Backend::Core, text),
@@ -75,7 +78,9 @@ impl ToolSpec {
         }
         Ok(ToolSpec { backend, package: package.to_owned(), version: version.map(str::to_owned) })
     }
+}
 
+impl ToolSpec {
     /// Whether the image's own program is meant (`node@system`), so that there is nothing to install.
     pub fn is_system(&self) -> bool {
         self.version.as_deref() == Some("system")
