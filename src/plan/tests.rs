@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::*;
 use crate as coco;
+use crate::channel::NETWORK_GUEST;
 use crate::control::Streams;
 use crate::engine::EngineKind;
 use crate::facts::protected::{Found, FoundKind, Hold, Protected};
@@ -72,16 +73,21 @@ fn text(plan: &Plan) -> String {
     }
     let Launch { expect, umask, workdir, environment, path, ancestors, relay, task } = &plan.launch;
     text.push_str("\n# what the helper is told\n");
-    writeln!(text, "expect owner {} {:?} {:?}", expect.owner, expect.enclosure, expect.network).unwrap();
-    for mount in &expect.mounts {
+    let Expect { owner, enclosure, network, mounts, trees, empty, namespaces, identities } = expect;
+    writeln!(text, "expect owner {owner} {enclosure:?} {network:?}").unwrap();
+    for mount in mounts {
         writeln!(text, "expect mount {mount:?}").unwrap();
     }
-    for tree in &expect.trees {
+    for tree in trees {
         writeln!(text, "expect tree {tree:?}").unwrap();
     }
-    for place in &expect.empty {
+    for place in empty {
         writeln!(text, "expect empty {place:?}").unwrap();
     }
+    for (place, device, inode) in identities {
+        writeln!(text, "expect at {place:?} device {device} inode {inode}").unwrap();
+    }
+    writeln!(text, "expect none of {namespaces:?}").unwrap();
     writeln!(text, "umask {umask:03o}\nworkdir {workdir:?}").unwrap();
     for (name, value) in environment {
         writeln!(text, "environment {name:?} {value:?}").unwrap();
@@ -327,6 +333,63 @@ fn limits_that_can_not_be_set_are_left_out() {
         // Rootless podman alone depends on the caller's own cgroup.
         let rootless = *kind == EngineKind::Podman && *uid != 0;
         assert_eq!(limits, if rootless { 0 } else { 3 });
+    }
+}
+
+/// The user is told at every run which limits nobody sets.
+#[test]
+fn what_is_asked_for_and_can_not_be_set_is_named() {
+    let none = Controllers::default();
+    let all = Controllers { memory: true, pids: true, cpu: true };
+    let asked = file(EVERYTHING).limits;
+    assert_eq!(limits_not_set(&asked, none), ["memory", "pids", "cpus"]);
+    assert_eq!(limits_not_set(&asked, Controllers { memory: true, ..none }), ["pids", "cpus"]);
+    assert_eq!(limits_not_set(&asked, Controllers { pids: true, ..none }), ["memory", "cpus"]);
+    assert_eq!(limits_not_set(&asked, Controllers { cpu: true, ..none }), ["memory", "pids"]);
+    assert!(limits_not_set(&asked, all).is_empty());
+    assert!(limits_not_set(&file(LEAST).limits, none).is_empty(), "nobody asked");
+}
+
+/// A port is published once: where the sandbox has the host's network, the tool's own is the host's.
+#[test]
+fn the_hosts_network_publishes_only_ports_of_another_number() {
+    let planned = |ports: &str, network: &str| {
+        let text = format!(r#"{{"tool": "npm:x", "network": "{network}", "ports": [{ports}]}}"#);
+        run_case(&case(EngineKind::Podman, 1000, "x", &text, &[]), &Record::default(), &[])
+    };
+    let published = |plan: &Plan| -> Vec<String> {
+        plan.broker.iter().flat_map(|orders| orders.ports.iter().map(ToString::to_string)).collect()
+    };
+    let socket = |plan: &Plan| plan.launch.expect.mounts.iter().any(|mount| mount == NETWORK_GUEST);
+
+    let plan = planned(r#""8080:80", "9000:9000""#, "host");
+    assert_eq!((published(&plan).join(" ").as_str(), &plan.launch.relay), ("127.0.0.1:8080:80", &Relay::PortsOnly));
+    assert!(plan.arguments.contains(&"--network=host".into()) && socket(&plan));
+
+    let plan = planned(r#""9000:9000""#, "host");
+    assert_eq!((plan.broker.clone(), &plan.launch.relay), (None, &Relay::Absent), "there is nothing left to do");
+    assert!(plan.arguments.contains(&"--network=host".into()) && !socket(&plan));
+
+    for network in ["none", "public", "default", "shared-net"] {
+        let plan = planned(r#""8080:80", "9000:9000""#, network);
+        assert_eq!(published(&plan), ["127.0.0.1:8080:80", "127.0.0.1:9000:9000"], "{network}");
+    }
+}
+
+/// The helper refuses a sandbox in a namespace of the caller's; consent to the host's network is
+/// consent to that one, and to no other.
+#[test]
+fn only_the_hosts_network_is_shared_and_only_where_it_was_agreed_to() {
+    let forbidden = |network: &str| {
+        let text = format!(r#"{{"tool": "npm:x", "network": "{network}"}}"#);
+        let case = case(EngineKind::Podman, 1000, "x", &text, &[]);
+        let install = install_runtimes(&case.policy, &case.world, &case.facts, &case.engine, IMAGE);
+        assert_eq!(install.launch.expect.namespaces, ["ipc:[1]", "mnt:[1]", "net:[1]", "pid:[1]", "uts:[1]"]);
+        run_case(&case, &Record::default(), &[]).launch.expect.namespaces
+    };
+    assert_eq!(forbidden("host"), ["ipc:[1]", "mnt:[1]", "pid:[1]", "uts:[1]"]);
+    for network in ["none", "public", "default", "shared-net"] {
+        assert_eq!(forbidden(network), ["ipc:[1]", "mnt:[1]", "net:[1]", "pid:[1]", "uts:[1]"], "{network}");
     }
 }
 
