@@ -147,3 +147,63 @@ impl Agreement {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_need_for_consent_is_named() {
+        let needs = |rest: &str| -> Vec<String> {
+            let text = format!(r#"{{"tool": "npm:x", {rest}}}"#);
+            let file = crate::config::parse(text.as_bytes()).unwrap();
+            needs_consent(&file).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(needs(r#""network": "public""#), Vec::<String>::new());
+        assert_eq!(
+            needs(r#""network": "host", "podman_args": ["--privileged", "--shm-size=1g"]"#),
+            ["the engine argument \"--privileged\"", "the host's own network"]
+        );
+        for (rest, words) in [
+            (r#""x11": true"#, "X11 display"),
+            (r#""mounts": [{"src": "~", "dst": "/h"}]"#, "home directory to read"),
+            (r#""mounts": [{"src": "~", "dst": "/h", "opts": "rw"}]"#, "home directory to write"),
+            (r#""mounts": [{"src": "/run/podman/podman.sock", "dst": "/s"}]"#, "the socket /run/podman/podman.sock"),
+            (r#""mounts": [{"src": "~/x/docker.sock", "dst": "/s"}]"#, "the socket ~/x/docker.sock"),
+        ] {
+            let needs = needs(rest);
+            assert!(needs.len() == 1 && needs[0].contains(words), "{rest}: {needs:?}");
+        }
+    }
+
+    #[test]
+    fn agreeing_to_a_file_is_not_agreeing_to_be_started_in_home() {
+        let started = Danger::StartedAtHome(Access::ReadOnly);
+        for danger in [
+            Danger::EngineArgument("-x".to_owned()),
+            Danger::HostNetwork,
+            Danger::Display,
+            Danger::Home(Access::ReadWrite),
+            Danger::Socket(PathBuf::from("/s")),
+        ] {
+            assert!(!Agreement::Nothing.covers(&danger), "{danger:?}");
+            assert!(Agreement::AsWritten.covers(&danger) && Agreement::AtHomeToo.covers(&danger), "{danger:?}");
+        }
+        assert!(!Agreement::Nothing.covers(&started) && !Agreement::AsWritten.covers(&started));
+        assert!(Agreement::AtHomeToo.covers(&started));
+    }
+
+    #[test]
+    fn an_engine_argument_is_harmless_in_one_spelling_alone() {
+        for harmless in ["--shm-size=256m", "--hostname=a-b.example", "--label=org.example/x=1:2", "--stop-timeout=10"]
+        {
+            assert!(is_harmless(harmless), "{harmless}");
+        }
+        for other in ["", "=a", "-l=a", "--shm-size", "--shm-size=", "--label=", "--device=x", "--volume=a:b"] {
+            assert!(!is_harmless(other), "{other:?}");
+        }
+        for other in ["--hostname=a=b", "--hostname=a b", "--hostname=a,b", "--label=a\"b", "--label=a\nb"] {
+            assert!(!is_harmless(other), "{other:?}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use super::*;
 use crate as coco;
 use crate::facts::protected::{Found, FoundKind, Hold, Protected};
 use crate::facts::{AtHome, Consent, Source, SourceKind};
+use crate::protect::MOST_MOUNTS;
 
 #[path = "../../tests/golden/hand_made.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
@@ -141,6 +142,11 @@ fn what_holds_secrets_or_the_system_is_never_mounted() {
         "/home/user/.local/share/coco/volumes/podman/other",
         "/home/user/.local/state/coco",
         "/home/user/.local/state",
+        // Whoever calls: root has another HOME, and may be called with a user's.
+        "/home/other/.ssh",
+        "/home/other/.aws/credentials",
+        "/root/.ssh",
+        "/root/.gnupg/x",
     ] {
         for mount in [
             r#"{"src": ".", "dst": "/w"}"#,
@@ -244,11 +250,16 @@ fn what_is_mounted_below_a_read_only_source_is_read_only_too() {
         let mut facts = facts(&world, &file);
         facts.mount_points =
             ["/", "/code", "/code/disk", "/code/deep/disk", "/coder", "/other"].map(PathBuf::from).to_vec();
+        let identity = Some(Identity { device: 1, inode: 2 });
+        facts.sources[0].identity = identity;
         let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
         let mounts: Vec<(&str, &str)> =
             policy.mounts.iter().map(|mount| (mount.src.to_str().unwrap(), mount.dst.as_str())).collect();
         assert_eq!(mounts, expected);
         assert!(policy.mounts.iter().all(|mount| (mount.access == Access::ReadOnly) == (opts == "ro")));
+        // The identity is the source's own; what is mounted below it is another file system.
+        let known: Vec<Option<Identity>> = policy.mounts.iter().map(|mount| mount.identity).collect();
+        assert_eq!((known[0], known[1..].iter().flatten().count()), (identity, 0));
     }
 }
 
@@ -464,6 +475,31 @@ fn consent_that_nothing_needs_opens_nothing() {
 }
 
 #[test]
+fn ports_asked_for_by_hand_are_added_and_said_where_others_reach_them() {
+    let published = |list: &str| {
+        let policy = decided(r#"{"tool": "npm:x", "ports": ["1:2"]}"#, &[("COCO_EXTRA_PORTS", list)]).unwrap();
+        (policy.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), policy.warnings)
+    };
+    assert_eq!(published(""), ("127.0.0.1:1:2".to_owned(), vec![]));
+    assert_eq!(published(" 7:8,,[::1]:9:9 "), ("127.0.0.1:1:2 127.0.0.1:7:8 [::1]:9:9".to_owned(), vec![]));
+    let (ports, warnings) = published("0.0.0.0:7:8");
+    assert_eq!(ports, "127.0.0.1:1:2 0.0.0.0:7:8");
+    assert_eq!(warnings, ["COCO_EXTRA_PORTS publishes 0.0.0.0:7:8 beyond this machine"]);
+    assert!(matches!(decided(LEAST, &[("COCO_EXTRA_PORTS", "x")]), Err(Error::Environment { .. })));
+}
+
+/// An image's own tool is ready as it is, unless anything is to be installed beside it.
+#[test]
+fn nothing_is_installed_only_where_all_is_the_images_own() {
+    let nothing = |rest: &str| decided(&format!("{{{rest}}}"), &[]).unwrap().installation.is_nothing();
+    assert!(nothing(r#""tool": "python@system""#));
+    assert!(!nothing(r#""tool": "python""#));
+    assert!(!nothing(r#""tool": "python@system", "dependencies": {"apt": ["gcc"]}"#));
+    assert!(!nothing(r#""tool": "python@system", "dependencies": {"mise": ["node"]}"#));
+    assert!(!nothing(r#""tool": "python@system", "dependencies": {"mise": ["npm:y"]}"#));
+}
+
+#[test]
 fn each_network_is_what_it_says() {
     for (rest, network) in [
         ("", RunNetwork::None),
@@ -541,10 +577,10 @@ fn what_is_found_in_a_writable_mount_is_held() {
         policy.protected.iter().map(|held| (held.dst.as_str(), held.access, held.identity.is_some())).collect();
     assert_eq!(held, [("/w/.git", Access::ReadWrite, true), ("/w/.git/hooks", Access::ReadOnly, true)]);
     // What can't be held is no reason to go on without.
-    let mut many: Vec<String> = (0..300).map(|number| format!("{number}/.envrc")).collect();
-    many.sort();
+    let many: Vec<String> = (0..=MOST_MOUNTS).map(|number| format!("{number}/.envrc")).collect();
     let many: Vec<(&str, Hold)> = many.iter().map(|path| (path.as_str(), Hold::ReadOnly)).collect();
-    assert!(refused(decide_with("rw", &many)).contains("300 places"));
+    assert_eq!(decide_with("rw", &many[..MOST_MOUNTS]).unwrap().protected.len(), MOST_MOUNTS);
+    assert!(refused(decide_with("rw", &many)).contains(&format!("{} places", MOST_MOUNTS + 1)));
 }
 
 /// An earlier run of the tool may have left a link where the inner mount would be made.
