@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
 MAX_SIZE := 3145728
 
-.PHONY: help build install sign clean demo test check unit e2e attacks bench fuzz
+.PHONY: help build install sign clean demo test check unit e2e attacks bench fuzz mutants
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -75,3 +75,8 @@ fuzz: ## fuzz what reads hostile bytes (FUZZ_SECONDS for each target)
 			"$(CARGO_TARGET_DIR)/fuzz-corpus/$$target" fuzz/corpus/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 || exit 1; \
 	done
+
+MUTANTS ?=
+mutants: ## change what decides in one place at a time; a test must notice (MUTANTS="--re src/policy")
+	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install cargo-mutants --locked
+	bash scripts/mutants.sh $(MUTANTS)
