@@ -15,7 +15,8 @@ use crate::control::Streams;
 use crate::engine::EngineKind;
 use crate::facts::protected::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Identity, SeLinux, Terminals};
-use crate::policy::{Policy, decide};
+use crate::names::GuestPath;
+use crate::policy::{Hidden, Policy, Shape, decide};
 
 #[path = "../../tests/golden/hand_made.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
@@ -168,6 +169,29 @@ fn a_tool_with_a_writable_project() {
         case.policy = decide(&tool("writing"), &file(WRITING), &case.world, &case.facts, DIGEST).unwrap();
         golden(&format!("{caller}-writing"), &run_case(&case, &record(Some("data-1")), &[]));
     }
+}
+
+/// What covers a hidden place is made, and nothing that covers none.
+#[test]
+fn an_empty_file_or_directory_is_made_where_one_hides_something() {
+    let hiding = |shapes: &[Shape]| -> Vec<RunFile> {
+        let mut case = case(EngineKind::Podman, 1000, "writing", WRITING, &[]);
+        let hidden = |(shape, dst)| Hidden { dst: GuestPath::new(dst).unwrap(), shape };
+        case.policy.hidden = shapes.iter().copied().zip(["/w/a", "/w/b"]).map(hidden).collect();
+        let plan = run_case(&case, &Record::default(), &[]);
+        let is_empty = |file: &RunFile| match file {
+            RunFile::Directory { .. } => true,
+            RunFile::Bytes { bytes, .. } => bytes.is_empty(),
+            RunFile::Alias { .. } | RunFile::Xauthority { .. } => false,
+        };
+        plan.run_files.into_iter().filter(is_empty).collect()
+    };
+    let directory = RunFile::Directory { name: "nothing.d".to_owned() };
+    let file = RunFile::Bytes { name: "nothing".to_owned(), bytes: Vec::new() };
+    assert_eq!(hiding(&[]), []);
+    assert_eq!(hiding(&[Shape::Directory]), std::slice::from_ref(&directory));
+    assert_eq!(hiding(&[Shape::File]), std::slice::from_ref(&file));
+    assert_eq!(hiding(&[Shape::File, Shape::Directory]), [directory, file]);
 }
 
 #[test]

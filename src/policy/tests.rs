@@ -375,7 +375,8 @@ fn home_as_a_whole_needs_consent_and_hides_its_secrets() {
     // The same by another name, and what is not exactly home.
     let other = r#"{"tool": "npm:x", "mounts": [{"src": "/code/link", "dst": "/h"}]}"#;
     let leads = |path: &'static str| move |facts: &mut Facts| facts.sources[0].canonical = PathBuf::from(path);
-    assert!(consented(other, AtHome::Refused, leads("/home/user")).is_ok());
+    let policy = consented(other, AtHome::Refused, leads("/home/user")).unwrap();
+    assert_eq!(policy.dangers, [Danger::Home(Access::ReadOnly)], "a link to home is home");
     for path in ["/home", "/", "/home/other", "/root", "/home/user/.ssh", "/home/user/.local/share/coco"] {
         let _ = refused(consented(other, AtHome::DangerousAllowed, leads(path)));
     }
@@ -409,6 +410,9 @@ fn the_program_in_home_is_hidden_or_home_is_not_written() {
     let mut facts = facts(&world, &file);
     facts.consent = Some(agreed(DIGEST));
     assert!(refused(decide(&tool("probe"), &file, &world, &facts, DIGEST)).contains("coco itself"));
+    // Another place is hidden, and this one is held: the program is in reach.
+    facts.protected = vec![holding(&world.home, &[(".ssh", Hold::Hidden), (".local/bin", Hold::InPlace)])];
+    assert!(refused(decide(&tool("probe"), &file, &world, &facts, DIGEST)).contains("coco itself"));
     facts.protected = vec![holding(&world.home, &[(".local/bin", Hold::Hidden)])];
     assert!(decide(&tool("probe"), &file, &world, &facts, DIGEST).is_ok());
 }
@@ -428,6 +432,14 @@ fn a_socket_needs_consent_and_a_directory_that_holds_one_is_refused() {
         let policy = consented(&text, AtHome::Refused, is_socket).unwrap();
         assert_eq!(policy.dangers, [Danger::Socket(PathBuf::from(src))]);
     }
+    // What the user agrees to is what the file says; where that leads is no second socket.
+    let linked = r#"{"tool": "npm:x", "mounts": [{"src": "/var/run/docker.sock", "dst": "/s"}]}"#;
+    let leads = |facts: &mut Facts| {
+        is_socket(facts);
+        facts.sources[0].canonical = PathBuf::from("/run/docker.sock");
+    };
+    let policy = consented(linked, AtHome::Refused, leads).unwrap();
+    assert_eq!(policy.dangers, [Danger::Socket(PathBuf::from("/var/run/docker.sock"))]);
     // coco's own are nobody's; what is in such a place and no socket is refused as ever.
     let own = r#"{"tool": "npm:x", "mounts": [{"src": "/run/user/1000/coco/run-1/control.sock", "dst": "/s"}]}"#;
     let _ = refused(consented(own, AtHome::Refused, is_socket));
