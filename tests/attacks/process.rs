@@ -157,7 +157,7 @@ fn p8_capabilities(world: &World) {
     // The same with every grant that needs no consent.
     world.python(
         "status-granted",
-        &json!({"network": "default", "data": "rw", "mounts": [{"src": "~/p", "opts": "rw"}]}),
+        &json!({"network": "default", "data": "rw", "mounts": [{"src": world.project("granted"), "opts": "rw"}]}),
     );
     assert_eq!(world.says("status-granted", STATUS), closed);
     // The control: with consent, there is one.
@@ -197,7 +197,9 @@ fn the_control_socket(world: &World) {
     let listener = UnixListener::bind(&path).unwrap();
     let (uid, gid) = world.owner();
     std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
-    world.python("socket", &json!({"mounts": [{"src": ".", "dst": "/workspace", "opts": "rw"}]}));
+    // A name of its own: what is agreed to here is no other test's.
+    world.python("control-socket", &json!({"mounts": [{"src": path, "dst": "/other.sock"}]}));
+    world.coco(["allow", "control-socket"]).succeeds();
     let code = "
 import os, socket
 def tries(path):
@@ -206,7 +208,7 @@ def tries(path):
         return 'connected'
     except OSError as error:
         return type(error).__name__
-print(tries('/workspace/other.sock'), tries('/run/coco/control.sock'))
+print(tries('/other.sock'), tries('/run/coco/control.sock'))
 print(sorted(os.listdir('/run/coco')), [name for name in os.environ if name.startswith('COCO')])
 for name in ('coco-init', 'control.sock', 'new'):
     try:
@@ -215,10 +217,10 @@ for name in ('coco-init', 'control.sock', 'new'):
     except OSError as error:
         print(type(error).__name__)
 ";
-    let shown = world.coco_in(&project, ["run", "socket", "-c", code]).succeeds().text();
+    let shown = world.coco_in(&project, ["run", "control-socket", "-c", code]).succeeds().text();
     drop(listener);
     let lines: Vec<&str> = shown.lines().collect();
-    // The first is the control: a socket in a granted directory is reachable.
+    // The first is the control: a socket that was granted is reachable.
     assert!(matches!(lines[0], "connected ConnectionRefusedError" | "connected FileNotFoundError"), "{shown}");
     assert!(lines[1].ends_with(" []"), "{shown}");
     assert!(!lines[2..].contains(&"written"), "{shown}");
