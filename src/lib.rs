@@ -20,6 +20,7 @@ pub mod error;
 pub mod exec;
 pub mod explain;
 pub mod facts;
+pub mod grants;
 pub mod help;
 pub mod helper;
 pub mod image;
