@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
 MAX_SIZE := 3145728
 
-.PHONY: help build install sign clean demo test check unit e2e attacks bench fuzz mutants
+.PHONY: help build install sign store-check clean demo test check unit e2e attacks bench fuzz mutants
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +33,12 @@ install: build ## install dist/coco into PREFIX/bin
 sign: ## sign what changed in store/ (KEY=path of the secret key)
 	@test -n "$(KEY)" || { echo "usage: make sign KEY=path" >&2; exit 2; }
 	scripts/sign.sh "$(KEY)"
+
+store-check: ## prove that files, signatures, comments and index of store/ agree
+	touch store/index.json
+	$(CARGO) build --locked
+	$(CARGO) test --locked --lib store::
+	$(CARGO) test --locked --test integration -- signing:: reading::
 
 clean: ## remove what was built
 	rm -rf dist "$(CARGO_TARGET_DIR)"

@@ -6,6 +6,9 @@ set -eu
 key=${1:?usage: scripts/sign.sh KEY}
 store=$(dirname "$0")/../store
 expires_in=${COCO_INDEX_DAYS:-365}
+coco=${COCO:-$(dirname "$0")/../dist/coco}
+
+[ -x "$coco" ] || { echo "sign: $coco is missing, and it has to check the files: make build, or COCO=path" >&2; exit 1; }
 
 # The revision in a signature's trusted comment; 0 when there is no signature.
 revision() {
@@ -22,6 +25,12 @@ sign() {
     minisign -S -s "$key" -m "$1" -x "$1.minisig" -c "signature of the coco store" -t "$2 revision=$next" </dev/null >/dev/null
     echo "signed $(basename "$1"), revision $next"
 }
+
+# What is wrong in any file stops before the first signature.
+for file in "$store"/*.json; do
+    [ "$(basename "$file")" != index.json ] || continue
+    "$coco" lint --store "$file" >/dev/null || exit 1
+done
 
 for file in "$store"/*.json; do
     name=$(basename "$file" .json)

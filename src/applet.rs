@@ -55,6 +55,10 @@ pub enum Command {
     List,
     /// Fetches coco files.
     Get,
+    /// `update`
+    Update,
+    /// `key`
+    Key,
     /// Links tools.
     Up,
     /// Removes links.
@@ -98,6 +102,12 @@ pub enum Switch {
     Force,
     /// `--all`
     All,
+    /// `--from URL`
+    From,
+    /// `--yes`
+    Yes,
+    /// `--store`
+    Store,
     /// `--home`
     Home,
     /// `--revoke`
@@ -119,6 +129,8 @@ pub struct SwitchRow {
     pub long: &'static str,
     /// The short spelling.
     pub short: Option<char>,
+    /// What its value is called, if it has one.
+    pub value: Option<&'static str>,
     /// What it does.
     pub help: &'static str,
 }
@@ -160,8 +172,18 @@ pub struct CommandRow {
 }
 
 const fn switch(switch: Switch, long: &'static str, short: Option<char>, help: &'static str) -> SwitchRow {
-    SwitchRow { switch, long, short, help }
+    SwitchRow { switch, long, short, value: None, help }
 }
+
+const FROM: SwitchRow = SwitchRow {
+    switch: Switch::From,
+    long: "from",
+    short: None,
+    value: Some("URL"),
+    help: "the store at this https or file address, this once",
+};
+
+const BUNDLED: SwitchRow = switch(Switch::Bundled, "bundled", None, "use only the store inside this program");
 
 const JSON: SwitchRow = switch(Switch::Json, "json", None, "print JSON");
 
@@ -198,7 +220,35 @@ pub const COMMANDS: &[CommandRow] = &[
         operands: Operands::Some,
         summary: "fetch coco files from the store",
         details: "From COCO_STORE_BASE when that is set and answers, else from the store inside this program; it says which. The signature is checked first. A file that is there already is never overwritten.",
-        switches: &[switch(Switch::Bundled, "bundled", None, "use only the store inside this program")],
+        switches: &[BUNDLED, FROM],
+    },
+    CommandRow {
+        command: Command::Update,
+        name: "update",
+        usage: "[NAME...]",
+        operands: Operands::Any,
+        summary: "fetch newer coco files from where they came from",
+        details: "Shows what each grants more and less. What grants more is asked about, and refused where nobody can be asked. Files that you changed are left as they are. The tools themselves stay at their versions: coco upgrade.",
+        switches: &[
+            BUNDLED,
+            FROM,
+            switch(Switch::Yes, "yes", Some('y'), "agree to all that is shown"),
+            switch(
+                Switch::Force,
+                "force",
+                None,
+                "take the store's in place of what you changed; yours is kept beside it",
+            ),
+        ],
+    },
+    CommandRow {
+        command: Command::Key,
+        name: "key",
+        usage: "list | add FILE | remove NAME",
+        operands: Operands::Some,
+        summary: "the keys that sign coco files: list, add, remove",
+        details: "A store's files hold only if one of these keys signed them. Add a company's with the file that minisign -G wrote (NAME.pub); compare its number with who gave it to you.",
+        switches: &[JSON],
     },
     CommandRow {
         command: Command::Up,
@@ -242,7 +292,7 @@ pub const COMMANDS: &[CommandRow] = &[
         operands: Operands::Any,
         summary: "check coco files",
         details: "Checks the files, or the configured tools of those names, or all configured tools. Errors exit 1; warnings don't.",
-        switches: &[],
+        switches: &[switch(Switch::Store, "store", None, "also refuse what no store's file may have, and warnings")],
     },
     CommandRow {
         command: Command::Verify,

@@ -1,6 +1,6 @@
 //! What was typed after the name, by the table in `applet`. Pure; bytes stay bytes.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use lexopt::Arg;
 
@@ -31,11 +31,18 @@ pub struct Line {
     pub row: &'static CommandRow,
     /// The switches that were given.
     pub switches: Vec<Switch>,
+    /// The values of those that have one.
+    pub values: Vec<(Switch, OsString)>,
     /// The operands. For `run`, the tool and its own arguments.
     pub operands: Vec<OsString>,
 }
 
 impl Line {
+    /// The value of a switch, the last one that was given.
+    pub fn value(&self, switch: Switch) -> Option<&OsStr> {
+        self.values.iter().rev().find(|(known, _)| *known == switch).map(|(_, value)| value.as_os_str())
+    }
+
     /// Whether a switch was given.
     pub fn has(&self, switch: Switch) -> bool {
         self.switches.contains(&switch)
@@ -55,7 +62,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, Err
         Some(Arg::Value(name)) => row(&name)?,
         Some(other) => return Err(unknown_option(&other, &[], "help")),
     };
-    let mut line = Line { row, switches: Vec::new(), operands: Vec::new() };
+    let mut line = Line { row, switches: Vec::new(), values: Vec::new(), operands: Vec::new() };
     while let Some(argument) = next(&mut parser)? {
         match argument {
             Arg::Long("help") | Arg::Short('h') => return Ok(Typed::CommandHelp(row)),
@@ -67,7 +74,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, Err
                 }
             }
             option => match row.switches.iter().find(|known| is(known, &option)) {
-                Some(known) => line.switches.push(known.switch),
+                Some(SwitchRow { switch, value: None, .. }) => line.switches.push(*switch),
+                Some(SwitchRow { switch, value: Some(_), long, .. }) => {
+                    let value = parser.value().map_err(|_| {
+                        Error::usage(format!("--{long} has no value"), format!("coco help {} tells more", row.name))
+                    })?;
+                    line.values.push((*switch, value));
+                }
                 None => return Err(unknown_option(&option, row.switches, row.name)),
             },
         }
@@ -76,7 +89,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, Err
 }
 
 fn next(parser: &mut lexopt::Parser) -> Result<Option<Arg<'_>>, Error> {
-    parser.next().map_err(|error| Error::usage(error.to_string(), "coco's own options take no values"))
+    parser.next().map_err(|error| {
+        Error::usage(error.to_string(), "coco help COMMAND lists the options, and which of them have a value")
+    })
 }
 
 fn row(name: &OsString) -> Result<&'static CommandRow, Error> {
@@ -162,7 +177,8 @@ mod tests {
             (&["show"], "usage: coco show NAME"),
             (&["list", "x"], "usage: coco list "),
             (&["--x"], "coco help help lists the options"),
-            (&["list", "--json=x"], "coco's own options take no values"),
+            (&["list", "--json=x"], "coco help COMMAND lists the options, and which of them have a value"),
+            (&["get", "--from"], "coco help get tells more"),
         ] {
             let error = typed(words).unwrap_err();
             assert_eq!(error.hint(), hint, "{words:?}");

@@ -60,6 +60,25 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A public key file is none.
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// What a store gives is older than what it gave before, or not what its index says.
+    Rollback {
+        /// Which file.
+        what: String,
+        /// How.
+        reason: String,
+    },
+    /// An update grants more, and nobody agreed.
+    Widening {
+        /// The tool.
+        tool: String,
+    },
     /// The store has no such tool.
     NotInStore {
         /// The name.
@@ -185,6 +204,15 @@ impl Error {
             Error::Signature { .. } => {
                 "do not use the file; fetch it again with coco get, or write your own".to_owned()
             }
+            Error::Key { .. } => {
+                "a key file has two lines, as minisign -G writes it; remove it if it is not yours".to_owned()
+            }
+            Error::Rollback { .. } => {
+                "somebody may be holding back updates; try again later, or ask who runs the store".to_owned()
+            }
+            Error::Widening { tool } => {
+                format!("read what it adds above; to agree, run it on a terminal or coco update --yes {tool}")
+            }
             Error::NotInStore { nearest: Some(name), .. } => format!("did you mean {name}?"),
             Error::NotInStore { .. } => "coco search WORD looks through the store".to_owned(),
             Error::Download { .. } => "set COCO_OFFLINE=1 to use the bundled store alone".to_owned(),
@@ -233,6 +261,9 @@ impl fmt::Display for Error {
             }
             Error::Io { action, path, source } => write!(formatter, "can't {action} {}: {source}", term::path(path)),
             Error::Signature { what, reason } => write!(formatter, "the signature of {what} does not hold: {reason}"),
+            Error::Key { path, reason } => write!(formatter, "{}: {reason}", term::path(path)),
+            Error::Rollback { what, reason } => write!(formatter, "{what} is refused: {reason}"),
+            Error::Widening { tool } => write!(formatter, "{tool} is not updated: it would grant more"),
             Error::NotInStore { name, .. } => write!(formatter, "the store has no tool {name}"),
             Error::Download { url, reason } => write!(formatter, "can't fetch {url}: {reason}"),
             Error::Exists { path, .. } => write!(formatter, "{} exists already", term::path(path)),

@@ -8,6 +8,7 @@ use crate::config::{Access, CocoFile, MountSource, Network, Protect, X11};
 use crate::control::Task;
 use crate::engine::Engine;
 use crate::facts::Controllers;
+use crate::grants::Grant;
 use crate::install::Record;
 use crate::names::{HostPattern, Port, ToolName};
 use crate::plan::Plan;
@@ -272,6 +273,20 @@ pub fn placeholder_record(policy: &Policy) -> Record {
         data: (!policy.installation.is_nothing()).then(|| "data-NEW".to_owned()),
         ..Record::default()
     }
+}
+
+/// What an update changes: a line for each grant that comes and goes.
+pub fn changes(tool: &ToolName, revision: u64, added: &[Grant], removed: &[Grant]) -> String {
+    let mut text = format!("{tool}: revision {revision}");
+    if added.is_empty() && removed.is_empty() {
+        text.push_str(" grants the same");
+    }
+    text.push('\n');
+    let signs = added.iter().map(|grant| ('+', grant)).chain(removed.iter().map(|grant| ('-', grant)));
+    for (sign, grant) in signs {
+        text.push_str(&format!("  {sign} {grant}\n"));
+    }
+    text
 }
 
 /// What a coco file grants, in words, before there is a world to decide in.

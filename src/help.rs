@@ -31,7 +31,8 @@ pub fn command(row: &CommandRow) -> String {
             .iter()
             .map(|switch| {
                 let short = switch.short.map(|letter| format!("-{letter}, ")).unwrap_or_default();
-                vec![format!("  {short}--{}", switch.long), switch.help.to_owned()]
+                let value = switch.value.map(|value| format!(" {value}")).unwrap_or_default();
+                vec![format!("  {short}--{}{value}", switch.long), switch.help.to_owned()]
             })
             .collect();
         text.push_str(&format!("\noptions:\n{}", term::table(&rows)));

@@ -26,6 +26,7 @@ pub mod helper;
 pub mod image;
 pub mod install;
 pub mod json;
+pub mod memory;
 pub mod names;
 pub mod plan;
 pub mod policy;
@@ -37,6 +38,7 @@ pub mod signed;
 pub mod store;
 pub mod term;
 pub mod tools;
+pub mod trust;
 pub mod upstream;
 pub mod xauthority;
 

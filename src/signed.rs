@@ -14,6 +14,9 @@ pub const MAX_SIGNATURE: usize = 1024;
 /// The largest index, in bytes.
 pub const MAX_INDEX: usize = 256 * 1024;
 
+/// What [`verify`] says when none of the keys made the signature.
+pub const UNKNOWN_KEY: &str = "it was made by an unknown key";
+
 /// What signed bytes are. The name is part of the signature, so one file can't pass for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
@@ -23,6 +26,8 @@ pub enum Subject {
     Index,
     /// `coco-containerfile revision=N`
     Containerfile,
+    /// `coco-key revision=N`: the public key that comes after the one that signs it.
+    Key,
 }
 
 impl Subject {
@@ -32,6 +37,7 @@ impl Subject {
             Subject::Config(name) => format!("coco-config name={name} revision={revision}"),
             Subject::Index => format!("coco-index revision={revision}"),
             Subject::Containerfile => format!("coco-containerfile revision={revision}"),
+            Subject::Key => format!("coco-key revision={revision}"),
         }
     }
 
@@ -50,12 +56,18 @@ impl Subject {
 pub struct Verified {
     bytes: Vec<u8>,
     revision: u64,
+    signer: usize,
 }
 
 impl Verified {
     /// The very bytes that were verified.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Which of the keys made the signature, by its place in the list.
+    pub fn signer(&self) -> usize {
+        self.signer
     }
 
     /// The revision that the signature states.
@@ -72,6 +84,22 @@ pub fn public_key(text: &str) -> Result<PublicKey, String> {
     PublicKey::decode(text.trim_end()).map_err(|error| format!("no minisign public key: {error}"))
 }
 
+/// The number of a minisign public key, as minisign prints it: eight bytes, the last one first. The key
+/// is the second line of its file, base 64 of two bytes of algorithm, the number and the key itself.
+pub fn key_number(text: &str) -> Option<String> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let line = text.lines().nth(1)?.as_bytes();
+    let mut bits: u128 = 0;
+    // 16 letters are 12 bytes, of which ten are wanted.
+    for letter in line.get(..16)? {
+        let value = ALPHABET.iter().position(|known| known == letter)?;
+        bits = bits << 6 | u128::try_from(value).ok()?;
+    }
+    let bytes = bits.to_be_bytes();
+    let number: Vec<String> = bytes.get(6..14)?.iter().rev().map(|byte| format!("{byte:02X}")).collect();
+    Some(number.concat())
+}
+
 /// Checks that `signature` by one of `keys` covers `bytes` and says that they are `subject`.
 ///
 /// # Errors
@@ -79,19 +107,19 @@ pub fn public_key(text: &str) -> Result<PublicKey, String> {
 pub fn verify(bytes: Vec<u8>, signature: &[u8], keys: &[PublicKey], subject: &Subject) -> Result<Verified, String> {
     let signature = decode(signature)?;
     let mut reason = "there is no key to check it with".to_owned();
-    for key in keys {
+    for (signer, key) in keys.iter().enumerate() {
         match key.verify(&bytes, &signature, false) {
             Ok(()) => {
                 let comment = signature.trusted_comment();
                 return match subject.revision(comment) {
-                    Some(revision) => Ok(Verified { bytes, revision }),
+                    Some(revision) => Ok(Verified { bytes, revision, signer }),
                     None => Err(format!(
                         "it is for {comment:?}, not for \"{}\"",
                         subject.comment(0).trim_end_matches(" revision=0")
                     )),
                 };
             }
-            Err(minisign_verify::Error::UnexpectedKeyId) => "it was made by an unknown key".clone_into(&mut reason),
+            Err(minisign_verify::Error::UnexpectedKeyId) => UNKNOWN_KEY.clone_into(&mut reason),
             Err(minisign_verify::Error::UnexpectedAlgorithm) => {
                 return Err("it is of the legacy kind, not prehashed".to_owned());
             }

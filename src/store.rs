@@ -10,13 +10,15 @@ use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::names::{ToolName, nearest};
 use crate::signed::{self, Index, Subject, Verified};
+use crate::trust::{self, TrustedKey};
 
 /// What `build.rs` laid down: each file of `store/` and its signature, deflated.
 #[derive(RustEmbed)]
 #[folder = "$OUT_DIR/store"]
 struct Bundle;
 
-const PUBLIC_KEY: &str = include_str!("../store/coco.pub");
+/// The key that is compiled in.
+pub const PUBLIC_KEY: &str = include_str!("../store/coco.pub");
 
 /// The most that an embedded file inflates to, in bytes; the build put it there, the limit holds
 /// all the same.
@@ -31,6 +33,7 @@ pub fn keys() -> Result<Vec<PublicKey>, Error> {
 
 /// The coco file of a tool in the bundled store.
 pub fn bundled(name: &ToolName) -> Result<Signed, Error> {
+    let keys = &[trust::built_in()?];
     let file = format!("{name}.json");
     if Bundle::get(&file).is_none() {
         let index = index()?;
@@ -38,7 +41,7 @@ pub fn bundled(name: &ToolName) -> Result<Signed, Error> {
         return Err(Error::NotInStore { name: name.to_string(), nearest });
     }
     let (bytes, signature) = (embedded(&file)?, embedded(&format!("{file}.minisig"))?);
-    config_file(name, bytes, signature, &format!("{file} in the bundled store"))
+    config_file(name, bytes, signature, keys, &format!("{file} in the bundled store"))
 }
 
 /// Whether the bundled store has a tool, by its file's name alone; nothing is decided by this.
@@ -71,20 +74,30 @@ pub struct Signed {
     pub verified: Verified,
     /// The signature file.
     pub signature: Vec<u8>,
+    /// The number of the key that made it.
+    pub key: String,
     /// The parsed file.
     pub file: CocoFile,
 }
 
 /// Verifies and then parses a store's coco file. A store's file may not ask for engine arguments
 /// or the host's network: nobody consented to those by fetching it.
-pub fn config_file(name: &ToolName, bytes: Vec<u8>, signature: Vec<u8>, what: &str) -> Result<Signed, Error> {
-    let verified = signed::verify(bytes, &signature, &keys()?, &Subject::Config(name.clone()))
+pub fn config_file(
+    name: &ToolName,
+    bytes: Vec<u8>,
+    signature: Vec<u8>,
+    trusted: &[TrustedKey],
+    what: &str,
+) -> Result<Signed, Error> {
+    let keys: Vec<PublicKey> = trusted.iter().map(|trusted| trusted.key.clone()).collect();
+    let verified = signed::verify(bytes, &signature, &keys, &Subject::Config(name.clone()))
         .map_err(|reason| Error::Signature { what: what.to_owned(), reason })?;
     let file = config::parse(verified.bytes()).map_err(|error| Error::Config { file: what.into(), error })?;
     if let Some(error) = config::unfit_for_store(&file) {
         return Err(Error::Config { file: what.into(), error });
     }
-    Ok(Signed { verified, signature, file })
+    let key = trusted.get(verified.signer()).map(|trusted| trusted.number.clone()).unwrap_or_default();
+    Ok(Signed { verified, signature, key, file })
 }
 
 fn verify(name: &str, subject: &Subject) -> Result<Verified, Error> {
@@ -120,7 +133,9 @@ mod tests {
     fn another_tools_file_is_refused_under_this_name() {
         let eslint = bundled(&ToolName::new("eslint").unwrap()).unwrap();
         let name = ToolName::new("prettier").unwrap();
-        let error = config_file(&name, eslint.verified.bytes().to_vec(), eslint.signature, "x").unwrap_err();
+        let error =
+            config_file(&name, eslint.verified.bytes().to_vec(), eslint.signature, &[trust::built_in().unwrap()], "x")
+                .unwrap_err();
         assert!(error.to_string().contains("name=eslint"), "{error}");
     }
 

@@ -28,6 +28,16 @@ pub fn say(text: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
+/// Asks a yes or no question on the terminal; everything but `y` and `yes` is no.
+pub fn ask(question: &str) -> bool {
+    let text = format!("coco: {} [y/N] ", printable(question));
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let mut answer = String::new();
+    // A terminal's line is short; what is longer is no yes.
+    let read = io::BufRead::read_line(&mut io::Read::take(io::stdin().lock(), 64), &mut answer);
+    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
 /// Writes what another program printed to standard error: lines kept, other control characters made
 /// visible.
 pub fn relay(text: &str) {

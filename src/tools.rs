@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use minisign_verify::PublicKey;
+
 use crate::config::{self, CocoFile, MAX_FILE};
 use crate::error::Error;
 use crate::facts::{AtHome, Consent, World};
@@ -11,7 +13,8 @@ use crate::install::{digest, make_private, read_limited, write_atomically};
 use crate::json::JsonError;
 use crate::names::ToolName;
 use crate::signed::{MAX_SIGNATURE, Subject, verify};
-use crate::{store, term};
+use crate::store::Signed;
+use crate::{store, term, trust};
 
 /// A configured tool.
 #[derive(Debug, Clone)]
@@ -31,8 +34,13 @@ pub struct Tool {
 /// Where a coco file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A store's, unchanged, at this revision.
-    Store(u64),
+    /// A store's, unchanged.
+    Store {
+        /// Its revision.
+        revision: u64,
+        /// The number of the key that signed it.
+        key: String,
+    },
     /// Written by the user: there is no signature.
     Local,
     /// It has a signature that does not hold, for this reason.
@@ -93,14 +101,72 @@ pub fn named_or_all(world: &World, operands: &[std::ffi::OsString]) -> Result<Ve
 
 /// Where a tool's coco file with these bytes comes from, by the signature beside it.
 pub fn origin(world: &World, name: &ToolName, bytes: &[u8]) -> Result<Origin, Error> {
-    let path = world.directories.tools.join(format!("{name}.json.minisig"));
-    let Some(signature) = read_limited(&path, MAX_SIGNATURE).map_err(Error::io("read", &path))? else {
-        return Ok(Origin::Local);
-    };
-    Ok(match verify(bytes.to_vec(), &signature, &store::keys()?, &Subject::Config(name.clone())) {
-        Ok(verified) => Origin::Store(verified.revision()),
-        Err(reason) => Origin::Modified(reason),
-    })
+    let trusted = trust::keys(world)?;
+    let keys: Vec<PublicKey> = trusted.iter().map(|trusted| trusted.key.clone()).collect();
+    let mut outcome = Origin::Local;
+    // A writing that was interrupted has put the new signature beside the old one.
+    for path in [signature_path(world, name), new_signature_path(world, name)] {
+        let Some(signature) = read_limited(&path, MAX_SIGNATURE).map_err(Error::io("read", &path))? else { continue };
+        match verify(bytes.to_vec(), &signature, &keys, &Subject::Config(name.clone())) {
+            Ok(verified) => {
+                let key = trusted.get(verified.signer()).map(|key| key.number.clone()).unwrap_or_default();
+                return Ok(Origin::Store { revision: verified.revision(), key });
+            }
+            Err(reason) => {
+                if outcome == Origin::Local {
+                    outcome = Origin::Modified(reason);
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn signature_path(world: &World, name: &ToolName) -> PathBuf {
+    world.directories.tools.join(format!("{name}.json.minisig"))
+}
+
+fn new_signature_path(world: &World, name: &ToolName) -> PathBuf {
+    world.directories.tools.join(format!("{name}.json.minisig.new"))
+}
+
+fn came_from_path(world: &World, name: &ToolName) -> PathBuf {
+    world.directories.state.join("store").join("origins").join(name.as_str())
+}
+
+/// The store that a tool's coco file was fetched from, as far as it is known.
+pub fn came_from(world: &World, name: &ToolName) -> Option<String> {
+    let bytes = read_limited(&came_from_path(world, name), 2048).ok()??;
+    Some(String::from_utf8(bytes).ok()?.trim_end().to_owned())
+}
+
+/// Writes a coco file that was verified, its signature, and where it came from. Whenever this is
+/// interrupted, the file is the old or the new one, and a signature of it is there.
+pub fn write(world: &World, name: &ToolName, signed: &Signed, from: &str) -> Result<(), Error> {
+    let (signature, new) = (signature_path(world, name), new_signature_path(world, name));
+    write_atomically(&came_from_path(world, name), format!("{from}\n").as_bytes())?;
+    write_atomically(&new, &signed.signature)?;
+    write_atomically(&path(world, name), signed.verified.bytes())?;
+    fs::rename(&new, &signature).map_err(Error::io("write", signature))
+}
+
+/// Keeps a tool's coco file under a name that no tool has, and gives it.
+pub fn set_aside(world: &World, name: &ToolName) -> Result<PathBuf, Error> {
+    let from = path(world, name);
+    let kept = (1..1000)
+        .map(|number| world.directories.tools.join(format!("{name}.json.kept-{number}")))
+        .find(|path| path.symlink_metadata().is_err())
+        .ok_or_else(|| Error::Exists { path: from.clone(), hint: "remove old copies of it".to_owned() })?;
+    fs::copy(&from, &kept).map_err(Error::io("keep a copy of", from))?;
+    Ok(kept)
+}
+
+/// Whether a store has said that one key comes after another: the new one is kept by that name only when
+/// the old one signed it.
+pub fn succeeds(world: &World, old: &str, new: &str) -> Result<bool, Error> {
+    let keys = trust::keys(world)?;
+    let name = format!("successor-{new}");
+    Ok(keys.iter().any(|key| key.name == name) && keys.iter().any(|key| key.number == old))
 }
 
 fn consent_path(world: &World, name: &ToolName) -> PathBuf {

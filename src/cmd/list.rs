@@ -82,7 +82,7 @@ fn network(network: &Network) -> String {
 
 fn origin(world: &World, tool: &Tool) -> Result<String, Error> {
     Ok(match tools::origin(world, &tool.name, &tool.bytes)? {
-        Origin::Store(revision) => format!("store r{revision}"),
+        Origin::Store { revision, .. } => format!("store r{revision}"),
         Origin::Local => "local".to_owned(),
         Origin::Modified(_) => "MODIFIED".to_owned(),
     })

@@ -14,11 +14,13 @@ use crate::policy::Policy;
 use crate::{Mode, explain, help, plan, policy, prepare, run_tool, term, tool_name, tools};
 
 mod get;
+mod key;
 mod links;
 mod list;
 mod log;
 mod prune;
 mod review;
+mod update;
 
 /// Runs what was typed after `coco`.
 pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
@@ -36,6 +38,8 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
         Command::Run => run(world, &line),
         Command::List => list::list(world, &line),
         Command::Get => get::get(world, &line),
+        Command::Update => update::update(world, &line),
+        Command::Key => key::key(world, &line),
         Command::Up => links::up(world, &line),
         Command::Down => links::down(world, &line),
         Command::Show => show(world, &first_name(&line)?),

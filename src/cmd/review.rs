@@ -12,6 +12,7 @@ use crate::config::{self, Access, CocoFile, MAX_FILE, Mount, MountSource, Networ
 use crate::error::Error;
 use crate::facts::{AtHome, Facts, World};
 use crate::install::read_limited;
+use crate::json::JsonError;
 use crate::names::ToolName;
 use crate::policy::{self, Danger};
 use crate::term;
@@ -26,7 +27,7 @@ pub fn lint(world: &World, line: &Line) -> Result<u8, Error> {
     };
     let mut failed = 0;
     for path in paths {
-        match lint_file(&path) {
+        match lint_file(&path, line.has(Switch::Store)) {
             Ok(warnings) => {
                 term::out(&format!("ok: {}\n", term::path(&path)));
                 for warning in warnings {
@@ -50,15 +51,24 @@ fn operand_path(world: &World, operand: &OsStr) -> PathBuf {
     }
 }
 
-fn lint_file(path: &Path) -> Result<Vec<String>, Error> {
+fn lint_file(path: &Path, for_store: bool) -> Result<Vec<String>, Error> {
     let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
     let bytes =
         read_limited(path, MAX_FILE).and_then(|bytes| bytes.ok_or_else(missing)).map_err(Error::io("read", path))?;
     let file = config::parse(&bytes).map_err(|error| Error::Config { file: path.to_owned(), error })?;
+    if for_store && let Some(error) = config::unfit_for_store(&file) {
+        return Err(Error::Config { file: path.to_owned(), error });
+    }
     let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
     let mut warnings = warnings(&file);
     if let Err(message) = ToolName::new(name) {
         warnings.push(format!("the file's name is the tool's name: {message}"));
+    }
+    // An agent's key and its own directory in home are what it is granted for; the rest is a mistake.
+    let granted = |warning: &&String| !["/env_passthrough", "/mounts"].iter().any(|place| warning.starts_with(place));
+    if for_store && let Some(warning) = warnings.iter().find(granted) {
+        let error = JsonError::new("", warning.clone(), "a store's file has no warnings");
+        return Err(Error::Config { file: path.to_owned(), error });
     }
     Ok(warnings)
 }
@@ -106,7 +116,10 @@ pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
         // By its bytes: what no longer parses may still be what was signed, or was changed.
         let origin = tools::read(world, &name).and_then(|bytes| tools::origin(world, &name, &bytes));
         let (state, reason) = match origin {
-            Ok(Origin::Store(revision)) => ("store", format!("revision {revision}")),
+            Ok(Origin::Store { revision, key }) => {
+                let from = tools::came_from(world, &name).unwrap_or_else(|| "an unknown store".to_owned());
+                ("store", term::printable(&format!("revision {revision}, key {key}, from {from}")))
+            }
             Ok(Origin::Local) => ("local", "no signature".to_owned()),
             Ok(Origin::Modified(reason)) => {
                 modified += 1;

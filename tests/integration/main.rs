@@ -40,4 +40,8 @@ mod show;
 #[cfg(test)]
 mod signatures;
 #[cfg(test)]
+mod signing;
+#[cfg(test)]
+mod store;
+#[cfg(test)]
 mod world;

@@ -1,0 +1,91 @@
+//! `coco key`: whose signatures count.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::print;
+use crate::applet::Switch;
+use crate::args::Line;
+use crate::error::Error;
+use crate::facts::World;
+use crate::install::write_atomically;
+use crate::trust::{self, BUILT_IN};
+use crate::{term, tools};
+
+/// `list`, `add FILE`, `remove NAME`.
+pub fn key(world: &World, line: &Line) -> Result<u8, Error> {
+    let words: Vec<&str> = line.operands.iter().map(|word| word.to_str().unwrap_or("\u{fffd}")).collect();
+    match words.as_slice() {
+        ["list"] => list(world, line),
+        ["add", _] => add(world, line.operands.get(1).map_or(Path::new(""), Path::new)),
+        ["remove", name] => remove(world, name),
+        _ => Err(Error::usage("what to do with keys is not clear", "usage: coco key list | add FILE | remove NAME")),
+    }
+}
+
+fn list(world: &World, line: &Line) -> Result<u8, Error> {
+    let keys = trust::keys(world)?;
+    if line.has(Switch::Json) {
+        let rows: Vec<Value> = keys.iter().map(|key| json!({"name": key.name, "number": key.number})).collect();
+        return print(&format!("{:#}\n", Value::Array(rows)));
+    }
+    let rows: Vec<Vec<String>> = keys.iter().map(|key| vec![term::printable(&key.name), key.number.clone()]).collect();
+    print(&term::table(&rows))
+}
+
+/// Names of key files: letters, digits, `.`, `_` and `-`.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-']) && name != BUILT_IN
+}
+
+fn add(world: &World, file: &Path) -> Result<u8, Error> {
+    let name = file.file_stem().and_then(|name| name.to_str()).filter(|name| is_name(name)).ok_or_else(|| {
+        Error::usage(
+            format!("{} can't name a key", term::path(file)),
+            "call the file by whose key it is, as in acme.pub: letters, digits, '.', '_' and '-'",
+        )
+    })?;
+    let key = trust::read(name, file)?;
+    let keys = trust::keys(world)?;
+    if let Some(known) = keys.iter().find(|known| known.number == key.number) {
+        return Err(Error::usage(
+            format!("the key {} is there already, as {}", key.number, known.name),
+            "coco key list shows all",
+        ));
+    }
+    let path = trust::directory(world).join(format!("{name}.pub"));
+    if path.symlink_metadata().is_ok() {
+        return Err(Error::Exists { path, hint: "remove it first, or give the new one another name".to_owned() });
+    }
+    write_atomically(&path, key.text.as_bytes())?;
+    print(&format!("{name}: {} may now sign coco files; compare the number with who gave it to you\n", key.number))
+}
+
+fn remove(world: &World, name: &str) -> Result<u8, Error> {
+    if name == BUILT_IN {
+        return Err(Error::usage("the built-in key can't be removed", "coco key list shows the others"));
+    }
+    let path = trust::directory(world).join(format!("{name}.pub"));
+    if !is_name(name) {
+        return Err(Error::usage(format!("there is no key {}", term::printable(name)), "coco key list shows all"));
+    }
+    let number = trust::read(name, &path).map(|key| key.number).unwrap_or_default();
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::usage(format!("there is no key {name}"), "coco key list shows all"));
+        }
+        removed => removed.map_err(Error::io("remove", &path))?,
+    }
+    term::out(&format!("{name}: {number} may no longer sign coco files\n"));
+    for tool in tools::list(world)? {
+        let bytes = tools::read(world, &tool)?;
+        if let tools::Origin::Modified(_) = tools::origin(world, &tool, &bytes)? {
+            term::out(&format!("  {tool}: nothing vouches for it any more; remove it, or write your own\n"));
+        }
+    }
+    Ok(0)
+}

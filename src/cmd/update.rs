@@ -1,0 +1,117 @@
+//! `coco update`: newer coco files, and what they grant more and less.
+
+use crate::applet::Switch;
+use crate::args::Line;
+use crate::config::{self, CocoFile};
+use crate::error::Error;
+use crate::facts::World;
+use crate::grants::{Difference, difference};
+use crate::names::ToolName;
+use crate::store::Signed;
+use crate::tools::{self, Origin};
+use crate::{explain, term};
+
+use super::get::{Shelves, lock};
+use super::reported;
+
+/// Updates the named tools, or all that came from a store; each stands or falls alone.
+pub fn update(world: &World, line: &Line) -> Result<u8, Error> {
+    let names = tools::named_or_all(world, &line.operands)?;
+    let _lock = lock(world)?;
+    let mut failed = 0;
+    let mut open = Open::default();
+    for name in names {
+        if let Err(error) = update_one(world, line, &name, &mut open) {
+            error.report();
+            failed += 1;
+        }
+    }
+    reported(failed)
+}
+
+/// The stores that were asked already, by where a file came from.
+#[derive(Default)]
+struct Open(Vec<(Option<String>, Shelves)>);
+
+impl Open {
+    fn shelves(&mut self, world: &World, line: &Line, came_from: Option<String>) -> Result<&mut Shelves, Error> {
+        let position = if let Some(position) = self.0.iter().position(|(known, _)| *known == came_from) {
+            position
+        } else {
+            let shelves = Shelves::open(world, line, came_from.as_deref())?;
+            self.0.push((came_from, shelves));
+            self.0.len() - 1
+        };
+        let missing = || Error::usage("the store was lost", "try again");
+        self.0.get_mut(position).map(|(_, shelves)| shelves).ok_or_else(missing)
+    }
+}
+
+fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> Result<(), Error> {
+    let old = tools::read(world, name)?;
+    let came_from = tools::came_from(world, name);
+    let (revision, key) = match tools::origin(world, name, &old)? {
+        Origin::Local => {
+            // Without a name, only what has a store is meant.
+            if !line.operands.is_empty() {
+                term::out(&format!("{name}: your own, left as it is\n"));
+            }
+            return Ok(());
+        }
+        Origin::Modified(_) if !line.has(Switch::Force) => {
+            term::out(&format!("{name}: changed by you, left as it is (--force takes the store's and keeps yours)\n"));
+            return Ok(());
+        }
+        Origin::Modified(_) => (None, None),
+        Origin::Store { revision, key } => (Some(revision), Some(key)),
+    };
+    let (signed, from) = open.shelves(world, line, came_from)?.take(world, name)?;
+    if let Some(key) = key
+        && key != signed.key
+        && !tools::succeeds(world, &key, &signed.key)?
+    {
+        return Err(Error::Signature {
+            what: format!("{name}.json from {from}"),
+            reason: format!("it was made by the key {}, and yours came from the key {key}", signed.key),
+        });
+    }
+    let next = signed.verified.revision();
+    if revision.is_some_and(|revision| revision == next) && old == signed.verified.bytes() {
+        term::out(&format!("{name}: up to date, revision {next}\n"));
+        return Ok(());
+    }
+    if let Some(revision) = revision.filter(|revision| *revision >= next) {
+        return Err(Error::Rollback {
+            what: format!("{name}.json from {from}"),
+            reason: format!("it is revision {next}, and yours is {revision}"),
+        });
+    }
+    // What no longer parses granted nothing: it did not run.
+    let before = config::parse(&old).ok();
+    agree(world, line, name, before.as_ref(), &signed)?;
+    if revision.is_none() {
+        let kept = tools::set_aside(world, name)?;
+        term::out(&format!("{name}: yours is kept as {}\n", term::path(&kept)));
+    }
+    tools::write(world, name, &signed, &from)?;
+    let shown = revision.map_or_else(|| "yours".to_owned(), |revision| format!("revision {revision}"));
+    term::out(&format!("{name}: {shown} -> revision {next}, from {from}\n"));
+    Ok(())
+}
+
+/// Shows what changes, and asks where more is granted.
+fn agree(world: &World, line: &Line, name: &ToolName, before: Option<&CocoFile>, signed: &Signed) -> Result<(), Error> {
+    let Difference { added, removed } = match before {
+        Some(before) => difference(before, &signed.file),
+        None => Difference { added: crate::grants::grants(&signed.file), removed: Vec::new() },
+    };
+    term::out(&explain::changes(name, signed.verified.revision(), &added, &removed));
+    if added.is_empty() || line.has(Switch::Yes) {
+        return Ok(());
+    }
+    let terminals = world.terminals;
+    if terminals.stdin && terminals.stderr && term::ask(&format!("grant {name} what is marked with +?")) {
+        return Ok(());
+    }
+    Err(Error::Widening { tool: name.to_string() })
+}

@@ -1,0 +1,89 @@
+//! The keys that store files are checked with: the one that is compiled in, and the user's own in
+//! `$XDG_CONFIG_HOME/coco/keys/NAME.pub`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use minisign_verify::PublicKey;
+
+use crate::error::Error;
+use crate::facts::World;
+use crate::install::read_limited;
+use crate::signed::{key_number, public_key};
+use crate::store::PUBLIC_KEY;
+
+/// The largest key file, in bytes; minisign's own has about 110.
+pub const MAX_KEY: usize = 1024;
+
+/// The name of the key that is compiled in.
+pub const BUILT_IN: &str = "built-in";
+
+/// A key that may sign coco files.
+#[derive(Debug, Clone)]
+pub struct TrustedKey {
+    /// Its name: the file's, without `.pub`.
+    pub name: String,
+    /// Its number, as minisign prints it.
+    pub number: String,
+    /// Its file.
+    pub text: String,
+    /// The key.
+    pub key: PublicKey,
+}
+
+impl TrustedKey {
+    /// Reads a key file's text.
+    pub fn new(name: &str, text: &str) -> Result<TrustedKey, String> {
+        let key = public_key(text)?;
+        let number = key_number(text).ok_or("no minisign public key: its number can't be read")?;
+        Ok(TrustedKey { name: name.to_owned(), number, text: text.to_owned(), key })
+    }
+}
+
+/// Where the user's keys are.
+pub fn directory(world: &World) -> PathBuf {
+    world.directories.config.join("keys")
+}
+
+/// All keys, the one that is compiled in first. A file that is no key is an error: a trusted key must not
+/// vanish unnoticed.
+pub fn keys(world: &World) -> Result<Vec<TrustedKey>, Error> {
+    let mut keys = vec![built_in()?];
+    let directory = directory(world);
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(keys),
+        Err(error) => return Err(Error::io("read", &directory)(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::io("read", &directory))?.path();
+        if path.extension().is_some_and(|end| end == "pub") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    for path in paths {
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or("?").to_owned();
+        keys.push(read(&name, &path)?);
+    }
+    Ok(keys)
+}
+
+/// The key that is compiled in.
+pub fn built_in() -> Result<TrustedKey, Error> {
+    TrustedKey::new(BUILT_IN, PUBLIC_KEY).map_err(|reason| Error::Signature { what: "coco.pub".to_owned(), reason })
+}
+
+/// Reads a key file.
+pub fn read(name: &str, path: &Path) -> Result<TrustedKey, Error> {
+    let bytes = read_limited(path, MAX_KEY).map_err(Error::io("read", path))?;
+    let bytes = bytes.ok_or_else(|| Error::io("read", path)(io::ErrorKind::NotFound.into()))?;
+    let wrong = |reason: String| Error::Key { path: path.to_owned(), reason };
+    if bytes.len() > MAX_KEY {
+        return Err(wrong(format!("it has more than {MAX_KEY} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text".to_owned()))?;
+    TrustedKey::new(name, &text).map_err(wrong)
+}

@@ -1,0 +1,324 @@
+//! S3, S6, S7: a store of somebody else's, signed with a key of theirs: what it may change, and what it may not.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use crate::world::World;
+
+/// Whose store it is.
+struct Owner(minisign::KeyPair);
+
+impl Owner {
+    fn new() -> Owner {
+        Owner(minisign::KeyPair::generate_unencrypted_keypair().unwrap())
+    }
+
+    fn sign(&self, bytes: &[u8], comment: &str) -> String {
+        let signature = minisign::sign(Some(&self.0.pk), &self.0.sk, Cursor::new(bytes), Some(comment), None);
+        signature.unwrap().into_string()
+    }
+
+    fn public(&self) -> String {
+        self.0.pk.to_box().unwrap().into_string()
+    }
+}
+
+/// A directory that is a store, and a world that trusts its key.
+struct Store {
+    world: World,
+    place: PathBuf,
+    owner: Owner,
+    index: u64,
+    tools: Map<String, Value>,
+}
+
+impl Store {
+    fn new() -> Store {
+        let mut world = World::new();
+        let place = world.path("store");
+        fs::create_dir(&place).unwrap();
+        std::os::unix::fs::symlink("/usr/bin/curl", world.path("engines/curl")).unwrap();
+        world.set("COCO_STORE_BASE", format!("file://{}", place.display()));
+        let store = Store { world, place, owner: Owner::new(), index: 0, tools: Map::new() };
+        store.trust("acme", &store.owner);
+        store
+    }
+
+    /// By the command, as a user does it.
+    fn trust(&self, name: &str, owner: &Owner) {
+        let file = self.world.path(format!("home/{name}.pub"));
+        fs::write(&file, owner.public()).unwrap();
+        self.world.coco(["key", "add", file.to_str().unwrap()]).exits(0);
+    }
+
+    fn write(&self, name: &str, bytes: &[u8], comment: &str) {
+        fs::write(self.place.join(name), bytes).unwrap();
+        fs::write(self.place.join(format!("{name}.minisig")), self.owner.sign(bytes, comment)).unwrap();
+    }
+
+    /// Publishes a coco file at a revision, and an index that says so.
+    fn publish(&mut self, name: &str, revision: u64, rest: &str) {
+        let text = format!(r#"{{"tool": "npm:{name}", "description": "d"{rest}}}"#);
+        self.write(&format!("{name}.json"), text.as_bytes(), &format!("coco-config name={name} revision={revision}"));
+        let entry = json!({"revision": revision, "tool": format!("npm:{name}"), "description": "d"});
+        self.tools.insert(name.to_owned(), entry);
+        self.index += 1;
+        self.write_index("2099-01-01");
+    }
+
+    fn write_index(&self, expires: &str) {
+        let text = json!({"revision": self.index, "expires": expires, "tools": self.tools}).to_string();
+        self.write("index.json", text.as_bytes(), &format!("coco-index revision={}", self.index));
+    }
+
+    fn tool(&self, name: &str) -> PathBuf {
+        self.world.path(format!("data/coco/tools/{name}.json"))
+    }
+}
+
+const WRITES: &str = r#", "mounts": [{"src": ".", "opts": "rw"}]"#;
+const READS: &str = r#", "mounts": [{"src": "."}]"#;
+
+#[test]
+fn a_key_of_the_users_own_opens_another_store() {
+    let mut store = Store::new();
+    store.publish("tool", 3, READS);
+    let got = store.world.coco(["get", "tool"]).exits(0);
+    assert!(got.text().starts_with(&format!("tool: from the store at file://{}", store.place.display())), "{got:?}");
+    let verified = store.world.coco(["verify", "tool"]).exits(0);
+    assert!(verified.text().contains("store  revision 3, key ") && verified.text().contains(", from file://"));
+    let listed = store.world.coco(["key", "list"]).exits(0);
+    assert!(listed.text().starts_with("built-in  ") && listed.text().contains("\nacme"), "{listed:?}");
+    // S6: without the key, the same store is nobody's; and what it gave is vouched for by nobody.
+    let removed = store.world.coco(["key", "remove", "acme"]).exits(0);
+    assert!(removed.text().contains("tool: nothing vouches for it any more"), "{removed:?}");
+    store.world.coco(["verify", "tool"]).exits(1);
+    fs::remove_file(store.tool("tool")).unwrap();
+    let refused = store.world.coco(["get", "tool"]).exits(1);
+    assert!(refused.stderr.contains("unknown key"), "{refused:?}");
+    assert!(!store.tool("tool").exists());
+}
+
+#[test]
+fn keys_are_named_and_never_replaced() {
+    let store = Store::new();
+    let file = |name: &str, text: &str| {
+        let path = store.world.path(format!("home/{name}"));
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let other = Owner::new().public();
+    for (path, words) in [
+        (file("acme.pub", &other), "exists already"),
+        (file("again.pub", &store.owner.public()), "is there already, as acme"),
+        (file("built-in.pub", &other), "can't name a key"),
+        (file(".hidden.pub", &other), "can't name a key"),
+        (file("empty.pub", ""), "no minisign public key"),
+        (file("text.pub", "one\ntwo\n"), "no minisign public key"),
+        (file("long.pub", &format!("{other}{}", "x".repeat(2000))), "more than 1024 bytes"),
+        ("/nowhere/x.pub".to_owned(), "can't read"),
+    ] {
+        let before = store.world.snapshot();
+        store.world.coco(["key", "add", &path]).fails(125, words);
+        assert_eq!(store.world.snapshot(), before, "{path}");
+    }
+    for words in
+        [&["key", "remove", "built-in"][..], &["key", "remove", "../x"], &["key", "remove", "nobody"], &["key", "x"]]
+    {
+        store.world.coco(words).exits(125);
+    }
+    // A file there that is no key is not passed over.
+    fs::write(store.world.path("config/coco/keys/broken.pub"), "x").unwrap();
+    store.world.coco(["verify"]).exits(0);
+    store.world.coco(["key", "list"]).fails(125, "broken.pub");
+}
+
+/// S3.
+#[test]
+fn nothing_goes_back_to_an_older_revision() {
+    let mut store = Store::new();
+    store.publish("tool", 5, READS);
+    store.publish("other", 1, "");
+    store.world.coco(["get", "tool"]).exits(0);
+    fs::remove_file(store.tool("tool")).unwrap();
+    // An older index, validly signed.
+    store.index = 1;
+    store.write_index("2099-01-01");
+    store.world.coco(["get", "tool"]).fails(1, "it is revision 1, and revision 2 was seen before");
+    // A newer index with an older file; a file that is not the index's; an index without the tool.
+    store.index = 10;
+    store.publish("tool", 4, WRITES);
+    store.world.coco(["get", "tool"]).fails(1, "it is revision 4, and revision 5 was seen before");
+    store.publish("tool", 6, READS);
+    let text = br#"{"tool": "npm:tool", "description": "d"}"#;
+    store.write("tool.json", text, "coco-config name=tool revision=7");
+    store.world.coco(["get", "tool"]).fails(1, "it is revision 7, and the index says 6");
+    store.tools.remove("tool");
+    store.index += 1;
+    store.write_index("2099-01-01");
+    store.world.coco(["get", "tool"]).fails(1, "the store has no tool tool");
+    assert!(!store.tool("tool").exists());
+    // The control; and a memory that was tampered with is not forgotten.
+    store.publish("tool", 8, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    for entry in fs::read_dir(store.world.path("state/coco/store")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::write(path, "{}").unwrap();
+        }
+    }
+    store.world.coco(["get", "other"]).fails(1, "not what coco wrote there");
+}
+
+#[test]
+fn an_expired_index_and_an_odd_clock_are_said() {
+    let mut store = Store::new();
+    store.publish("tool", 1, "");
+    store.write_index("2020-01-01");
+    let got = store.world.coco(["get", "tool"]).exits(0);
+    assert!(got.stderr.contains("its index expired on 2020-01-01"), "{got:?}");
+    store.write_index("2099-01-01");
+    let quiet = store.world.coco(["update", "tool"]).exits(0);
+    assert!(!quiet.stderr.contains("warning"), "{quiet:?}");
+    // A look in the far future, as a clock that was wrong leaves it.
+    for entry in fs::read_dir(store.world.path("state/coco/store")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let text = fs::read_to_string(&path).unwrap();
+            let mut value: Value = serde_json::from_str(&text).unwrap();
+            value["latest"] = json!(9_000_000_000_u64);
+            fs::write(&path, value.to_string()).unwrap();
+        }
+    }
+    let odd = store.world.coco(["update", "tool"]).exits(0);
+    assert!(odd.stderr.contains("the clock stands"), "{odd:?}");
+}
+
+/// S7.
+#[test]
+fn an_update_that_widens_is_shown_and_refused_where_nobody_can_be_asked() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    let same = store.world.coco(["update"]).exits(0);
+    assert_eq!(same.text(), "tool: up to date, revision 1\n");
+    store.publish("tool", 2, &format!(r#"{WRITES}, "allowed_hosts": ["evil.example"]"#));
+    let before = fs::read(store.tool("tool")).unwrap();
+    let refused = store.world.coco(["update"]).exits(1);
+    assert_eq!(refused.text(), "tool: revision 2\n  + writes the current directory\n  + reaches evil.example\n");
+    assert!(refused.stderr.contains("it would grant more") && refused.stderr.contains("--yes tool"), "{refused:?}");
+    assert_eq!(fs::read(store.tool("tool")).unwrap(), before);
+    let agreed = store.world.coco(["update", "--yes", "tool"]).exits(0);
+    assert!(agreed.text().contains("tool: revision 1 -> revision 2"), "{agreed:?}");
+    // Less is never asked about.
+    store.publish("tool", 3, READS);
+    let narrowed = store.world.coco(["update"]).exits(0);
+    assert!(narrowed.text().contains("  - writes the current directory\n"), "{narrowed:?}");
+    assert!(store.world.coco(["verify", "tool"]).exits(0).text().contains("revision 3"));
+    // Another package under the same name grants other code.
+    let text = br#"{"tool": "npm:evil", "description": "d", "mounts": [{"src": "."}]}"#;
+    store.write("tool.json", text, "coco-config name=tool revision=4");
+    store.tools["tool"] = json!({"revision": 4, "tool": "npm:evil", "description": "d"});
+    store.index += 1;
+    store.write_index("2099-01-01");
+    assert!(store.world.coco(["update"]).exits(1).text().contains("+ installs npm:evil"));
+}
+
+#[test]
+fn what_the_user_changed_or_wrote_is_left_as_it_is() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    store.world.tool("mine", r#"{"tool": "npm:mine"}"#);
+    let changed = br#"{"tool": "npm:tool", "description": "mine"}"#;
+    fs::write(store.tool("tool"), changed).unwrap();
+    store.publish("tool", 2, "");
+    let kept = store.world.coco(["update"]).exits(0);
+    assert!(kept.text().contains("tool: changed by you, left as it is"), "{kept:?}");
+    assert!(!kept.text().contains("mine:"), "{kept:?}");
+    assert_eq!(store.world.coco(["update", "mine"]).exits(0).text(), "mine: your own, left as it is\n");
+    assert_eq!(fs::read(store.tool("tool")).unwrap(), changed);
+    let forced = store.world.coco(["update", "--force", "tool"]).exits(0);
+    assert!(forced.text().contains("yours is kept as"), "{forced:?}");
+    assert_eq!(fs::read(store.tool("tool").with_extension("json.kept-1")).unwrap(), changed);
+    assert!(store.world.coco(["verify", "tool"]).exits(0).text().contains("revision 2"));
+    // What is kept is no tool.
+    assert_eq!(store.world.coco(["list"]).exits(0).text(), "mine\ntool\n");
+}
+
+/// A file stays with the key that it came from, unless that key itself has named another.
+#[test]
+fn an_update_by_another_key_is_refused_and_a_successor_is_not() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    let old = std::mem::replace(&mut store.owner, Owner::new());
+    store.publish("tool", 2, READS);
+    store.world.coco(["update"]).fails(1, "unknown key");
+    // Trusted for its own files, it is not for those of another.
+    store.trust("other", &store.owner);
+    store.world.coco(["update"]).fails(1, "yours came from the key");
+    store.world.coco(["key", "remove", "other"]).exits(0);
+    // A successor that a stranger signed, and one whose comment says that it is something else.
+    let successor = store.owner.public();
+    let publish = |signature: String| {
+        fs::write(store.place.join("successor.pub"), &successor).unwrap();
+        fs::write(store.place.join("successor.pub.minisig"), signature).unwrap();
+    };
+    publish(Owner::new().sign(successor.as_bytes(), "coco-key revision=1"));
+    store.world.coco(["update"]).fails(1, "unknown key");
+    publish(old.sign(successor.as_bytes(), "coco-config name=tool revision=1"));
+    store.world.coco(["update"]).fails(1, "it is for");
+    assert!(!store.world.coco(["key", "list"]).exits(0).text().contains("successor"));
+    publish(old.sign(successor.as_bytes(), "coco-key revision=1"));
+    let updated = store.world.coco(["update"]).exits(0);
+    assert!(updated.stderr.contains("has a new key"), "{updated:?}");
+    assert!(updated.text().contains("tool: revision 1 -> revision 2"), "{updated:?}");
+    assert!(store.world.coco(["key", "list"]).exits(0).text().contains("successor-"));
+    let quiet = store.world.coco(["update"]).exits(0);
+    assert!(quiet.text().contains("up to date") && !quiet.stderr.contains("new key"), "{quiet:?}");
+}
+
+/// A writing that was interrupted leaves the old file or the new one, and a signature of it.
+#[test]
+fn an_interrupted_update_leaves_nothing_unsigned() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    let signature = store.tool("tool").with_extension("json.minisig");
+    let new_signature = store.tool("tool").with_extension("json.minisig.new");
+    store.publish("tool", 2, "");
+    let [file, signed] = ["tool.json", "tool.json.minisig"].map(|name| fs::read(store.place.join(name)).unwrap());
+    let (old_file, old_signature) = (fs::read(store.tool("tool")).unwrap(), fs::read(&signature).unwrap());
+    // Before the file was written, and after it, before the signature took its place.
+    fs::write(&new_signature, &signed).unwrap();
+    assert!(store.world.coco(["verify", "tool"]).exits(0).text().contains("revision 1"));
+    fs::write(store.tool("tool"), &file).unwrap();
+    assert!(store.world.coco(["verify", "tool"]).exits(0).text().contains("revision 2"));
+    // The control: neither signature covers something else.
+    fs::write(store.tool("tool"), b"{\"tool\": \"npm:x\"}").unwrap();
+    store.world.coco(["verify", "tool"]).exits(1);
+    fs::write(store.tool("tool"), old_file).unwrap();
+    assert_eq!(fs::read(&signature).unwrap(), old_signature);
+    assert!(store.world.coco(["update"]).exits(0).text().contains("revision 1 -> revision 2"));
+    assert!(!new_signature.exists());
+}
+
+#[test]
+fn a_store_can_be_typed_and_must_be_an_address() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.unset("COCO_STORE_BASE");
+    let base = format!("file://{}", store.place.display());
+    store.world.coco(["get", "tool"]).fails(1, "the store has no tool tool");
+    store.world.coco(["get", "--from", &base, "tool"]).exits(0);
+    // From where it came, without being told again.
+    store.publish("tool", 2, READS);
+    assert!(store.world.coco(["update"]).exits(0).text().contains(&format!("revision 2, from {base}")));
+    for address in ["http://store.example", "/x", "", "-o/x", "file://host/x"] {
+        store.world.coco(["get", "--from", address, "other"]).fails(1, "--from: ");
+    }
+}
