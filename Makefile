@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
 MAX_SIZE := 3145728
 
-.PHONY: help build install sign store-check clean demo test check unit e2e attacks bench fuzz mutants
+.PHONY: help build install sign store-check clean demo test check unit e2e attacks bench fuzz mutants store-test
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -70,6 +70,9 @@ attacks: build ## every attack, on every engine of this machine
 bench: build ## speed, side by side, as ratios
 	bash scripts/bench.sh
 	bash scripts/bench-network.sh
+
+store-test: ## install and run every tool of the store that can be had here (an hour or more; NAMES="ruff eslint" for some)
+	nice bash scripts/store-test.sh $(NAMES)
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := client_hello second_hello http_stream dns_query control_message
