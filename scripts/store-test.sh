@@ -14,17 +14,20 @@ machine=$here/tests/support/machine.sh
 most_seconds=${COCO_STORE_TEST_SECONDS:-3600}
 row='%-28s %-42s %-14s %-32s %8s %8s  %s\n'
 
-# What a tool is asked for, where that is not --version.
+# What a tool is asked for: its version, and a language server, as its editor would start it, to initialize.
 argument() {
     case $1 in
-        *) echo --version ;;
+        bash-language-server) echo start ;;
+        isort) echo --version-number ;;
+        pylsp) ;;
+        *) if is_language_server "$1"; then echo --stdio; else echo --version; fi ;;
     esac
 }
 
-# Language servers that can't tell their version: they are asked to initialize, as an editor would.
-speaks_only_protocol() {
+# A language server whose package lacks something still tells its version.
+is_language_server() {
     case $1 in
-        docker-langserver | pyright-langserver | svelteserver | vscode-*-language-server) return 0 ;;
+        *-language-server | *-langserver | pylsp | svelteserver) return 0 ;;
         *) return 1 ;;
     esac
 }
@@ -138,14 +141,15 @@ ask() {
     else
         set -- env HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=
     fi
-    if speaks_only_protocol "$name"; then
+    # The argument is words.
+    # shellcheck disable=SC2046
+    set -- "$@" "$coco" run "$name" $(argument "$name")
+    if is_language_server "$name"; then
         : >"$output"
-        converse | timeout "$most_seconds" "$@" "$coco" run "$name" --stdio >"$output" 2>"$errors" || true
+        converse | timeout "$most_seconds" "$@" >"$output" 2>"$errors" || true
         grep -q '"capabilities"' "$output"
     else
-        # The argument is words.
-        # shellcheck disable=SC2046
-        timeout "$most_seconds" "$@" "$coco" run "$name" $(argument "$name") </dev/null >"$output" 2>"$errors"
+        timeout "$most_seconds" "$@" </dev/null >"$output" 2>"$errors"
     fi
 }
 
@@ -153,7 +157,7 @@ ask() {
 converse() {
     local tries=0
     message '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"processId":null,"rootUri":"file://'"$project"'","capabilities":{}}}'
-    until grep -q '"capabilities"' "$output" || [ "$tries" -ge $((most_seconds * 20)) ]; do
+    until grep -q -e '"capabilities"' -e '"error"' "$output" || [ "$tries" -ge $((most_seconds * 20)) ]; do
         sleep 0.05
         tries=$((tries + 1))
     done
@@ -165,7 +169,7 @@ message() { printf 'Content-Length: %s\r\n\r\n%s' "${#1}" "$1"; }
 
 # The first line that the tool printed, on standard output or else on the other one.
 shortened() {
-    if speaks_only_protocol "$name"; then
+    if is_language_server "$name"; then
         echo 'answers initialize'
     else
         { cat "$output"; grep -v '^coco: ' "$errors" || true; } | grep -m 1 '[[:alnum:]]' | tr -d '\r\033' | cut -c 1-32
