@@ -20,6 +20,7 @@ argument() {
         bash-language-server) echo start ;;
         isort) echo --version-number ;;
         pylsp) ;;
+        pyupgrade) echo --help ;;
         *) if is_language_server "$1"; then echo --stdio; else echo --version; fi ;;
     esac
 }
@@ -167,12 +168,12 @@ converse() {
 
 message() { printf 'Content-Length: %s\r\n\r\n%s' "${#1}" "$1"; }
 
-# The first line that the tool printed, on standard output or else on the other one.
+# The first line with a digit that the tool printed, on standard output or else on the other one.
 shortened() {
     if is_language_server "$name"; then
         echo 'answers initialize'
     else
-        { cat "$output"; grep -v '^coco: ' "$errors" || true; } | grep -m 1 '[[:alnum:]]' | tr -d '\r\033' | cut -c 1-32
+        { cat "$output"; grep -v '^coco: ' "$errors" || true; } | grep -m 1 '[0-9]' | tr -d '\r\033' | cut -c 1-32
     fi
 }
 
