@@ -74,6 +74,7 @@ surroundings() {
     mkdir -p "$place/home" "$place/data/coco/tools" "$place/logs"
     bash "$machine" conf "$place/engine"
     export CONTAINERS_CONF=$place/engine/containers.conf
+    bash "$machine" base podman
     if [ "$(id -u)" != 0 ]; then export CONTAINERS_STORAGE_CONF=$place/engine/storage.conf; fi
     # coco refuses directories of its own inside a project, and this checkout is one.
     work=$(mktemp -d /tmp/coco-store-test.XXXXXX)

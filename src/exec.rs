@@ -33,7 +33,7 @@ mod run_directory;
 mod terminal;
 
 use programs::resolver;
-pub use programs::{ask, build, fetch, guard};
+pub use programs::{Fetched, ask, build, fetch, guard};
 use run_directory::RunDirectory;
 pub use run_directory::private_runtime;
 

@@ -1,5 +1,5 @@
-//! Coco files out of a store: the one inside this program, or one at an address, by curl: https or file only, bounded in size and time, and
-//! nothing is trusted before its signature was checked.
+//! Coco files out of a store: the one inside this program, or one at an address, by curl: https or file only,
+//! bounded in size and time, and nothing is trusted before its signature was checked.
 
 use std::ffi::{OsStr, OsString};
 
@@ -16,34 +16,36 @@ use crate::{exec, term};
 
 /// Why a fetch failed.
 #[derive(Debug)]
-pub enum Failure {
-    /// The network, and nothing but that: the bundled store may serve instead.
-    Network(String),
+enum Failure {
+    /// The store could not be reached; nobody who could prove to be it has said anything. The bundled
+    /// store may serve instead.
+    Unreachable(String),
     /// Everything else, a bad signature above all.
     Refused(Error),
 }
 
-/// curl's exit codes for a network that does not answer (curl(1), EXIT CODES): no proxy or host
-/// name, no connection, time-out, TLS handshake, nothing sent or received.
-const NETWORK_CODES: &[i32] = &[5, 6, 7, 18, 28, 35, 52, 55, 56];
-
-/// What curl's exit code means, in words.
+/// What curl's exit code means, in words (curl(1), EXIT CODES).
 fn said(code: i32) -> String {
     let words = match code {
+        1 => "it speaks another protocol, or redirects to one",
         5 => "the proxy's name is unknown",
         6 => "its name is unknown",
         7 => "nobody answers there",
+        8 => "the answer is no HTTP",
         18 => "the answer was cut off",
         28 => "it took too long",
         35 => "the TLS handshake failed",
         47 => "it redirects too often",
-        1 => "it redirects to an address of another kind",
         52 | 55 | 56 => "the connection broke",
         51 | 60 => "its certificate is not trusted, or is another host's",
         _ => "curl failed",
     };
     format!("{words} (curl's exit code {code})")
 }
+
+/// curl's exit codes for a store that can't be reached: no proxy or host name, no connection, a time-out,
+/// no TLS handshake, a connection that broke. Not a certificate that is wrong: somebody answered.
+const UNREACHABLE_CODES: &[i32] = &[5, 6, 7, 28, 35, 52, 55, 56];
 
 /// The store's address: the one that was typed, `COCO_STORE_BASE`, the one that was built in, or none.
 pub fn base(world: &World, typed: Option<&OsStr>) -> Result<Option<String>, Error> {
@@ -80,7 +82,6 @@ pub struct Shelf {
     index: Index,
     /// The key that signed the index; its files are signed by the same.
     key: TrustedKey,
-    memory: Memory,
 }
 
 #[derive(Debug, Clone)]
@@ -89,16 +90,44 @@ enum Place {
     At(String),
 }
 
+/// What serves when a store can't be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// The store inside this program.
+    Bundled,
+    /// Nothing: it is this store that was asked for.
+    Nothing,
+}
+
+impl Failure {
+    fn into_error(self, url: &str) -> Error {
+        match self {
+            Failure::Unreachable(reason) => Error::Download { url: url.to_owned(), reason },
+            Failure::Refused(error) => error,
+        }
+    }
+}
+
 impl Shelf {
     /// The store inside this program. Its index may be older than what was seen elsewhere; its files not.
-    pub fn bundled(world: &World) -> Result<Shelf, Error> {
-        let key = trust::built_in()?;
-        let memory = Memory::of(world, &key.number)?;
-        Ok(Shelf { place: Place::Bundled, index: store::index()?, key, memory })
+    pub fn bundled() -> Result<Shelf, Error> {
+        Ok(Shelf { place: Place::Bundled, index: store::index()?, key: trust::built_in()? })
     }
 
-    /// The store at an address.
-    pub fn at(world: &World, base: &str) -> Result<Shelf, Failure> {
+    /// The store at an address; where it can't be reached, the bundled one, unless this very store was asked for.
+    pub fn open(world: &World, base: &str, otherwise: Otherwise) -> Result<Shelf, Error> {
+        match (Shelf::at(world, base), otherwise) {
+            (Ok(shelf), _) => Ok(shelf),
+            (Err(Failure::Unreachable(reason)), Otherwise::Bundled) => {
+                let words = format!("{base} can't be reached: {reason}; using the bundled store");
+                term::note("warning", &words);
+                Shelf::bundled()
+            }
+            (Err(failure), _) => Err(failure.into_error(base)),
+        }
+    }
+
+    fn at(world: &World, base: &str) -> Result<Shelf, Failure> {
         let url = format!("{base}/index.json");
         let bytes = download(world, &url, MAX_INDEX)?;
         let signature = download(world, &format!("{url}.minisig"), MAX_SIGNATURE)?;
@@ -120,7 +149,7 @@ impl Shelf {
         tell_dates(base, &index, &memory);
         memory.saw_index(index.revision);
         memory.save(memory::now()).map_err(Failure::Refused)?;
-        Ok(Shelf { place: Place::At(base.to_owned()), index, key, memory })
+        Ok(Shelf { place: Place::At(base.to_owned()), index, key })
     }
 
     /// Its name for people and records.
@@ -131,29 +160,28 @@ impl Shelf {
         }
     }
 
-    /// A tool's coco file, checked against the index, what was seen before, and what this program holds.
-    pub fn coco_file(&mut self, world: &World, name: &ToolName) -> Result<Signed, Failure> {
+    /// A tool's coco file, checked against the index, what was seen before, and what this program holds; from now
+    /// on it was seen.
+    pub fn coco_file(&self, world: &World, name: &ToolName) -> Result<Signed, Error> {
         let Some(entry) = self.index.entry(name) else {
             let nearest = nearest(name.as_str(), self.index.tools.iter().map(|entry| entry.name.as_str()));
-            let nearest = nearest.map(str::to_owned);
-            return Err(Failure::Refused(Error::NotInStore { name: name.to_string(), nearest }));
+            return Err(Error::NotInStore { name: name.to_string(), nearest: nearest.map(str::to_owned) });
         };
         let (signed, what) = match &self.place {
-            Place::Bundled => {
-                (store::bundled(name).map_err(Failure::Refused)?, format!("{name}.json in the {BUNDLED}"))
-            }
+            Place::Bundled => (store::bundled(name)?, format!("{name}.json in the {BUNDLED}")),
             Place::At(base) => {
                 let url = format!("{base}/{name}.json");
-                let bytes = download(world, &url, MAX_FILE)?;
-                let signature = download(world, &format!("{url}.minisig"), MAX_SIGNATURE)?;
-                let trusted = std::slice::from_ref(&self.key);
-                (store::config_file(name, bytes, signature, trusted, &url).map_err(Failure::Refused)?, url)
+                // A store whose index was read is no longer one that can't be reached.
+                let fetch = |url: &str, limit| download(world, url, limit).map_err(|failure| failure.into_error(url));
+                let bytes = fetch(&url, MAX_FILE)?;
+                let signature = fetch(&format!("{url}.minisig"), MAX_SIGNATURE)?;
+                (store::config_file(name, bytes, signature, std::slice::from_ref(&self.key), &url)?, url)
             }
         };
         let revision = signed.verified.revision();
         if revision != entry.revision {
             let reason = format!("it is revision {revision}, and the index says {}", entry.revision);
-            return Err(Failure::Refused(Error::Rollback { what, reason }));
+            return Err(Error::Rollback { what, reason });
         }
         // Going back behind what this program carries would undo a fix.
         if let Ok(own) = store::bundled(name)
@@ -161,16 +189,14 @@ impl Shelf {
             && own.verified.revision() > revision
         {
             let reason = format!("it is revision {revision}, older than the bundled {}", own.verified.revision());
-            return Err(Failure::Refused(Error::Rollback { what, reason }));
+            return Err(Error::Rollback { what, reason });
         }
-        self.memory.allow_file(&what, name, revision).map_err(Failure::Refused)?;
+        // Read anew: another shelf with the same key may have written since.
+        let mut memory = Memory::of(world, &self.key.number)?;
+        memory.allow_file(&what, name, revision)?;
+        memory.saw_file(name, revision);
+        memory.save(memory::now())?;
         Ok(signed)
-    }
-
-    /// Notes that a file of this revision was taken.
-    pub fn took(&mut self, name: &ToolName, revision: u64) -> Result<(), Error> {
-        self.memory.saw_file(name, revision);
-        self.memory.save(memory::now())
     }
 }
 
@@ -222,11 +248,16 @@ fn tell_dates(base: &str, index: &Index, memory: &Memory) {
     }
 }
 
+/// What curl writes to standard error when it is done: how often it was redirected, the seconds until TLS was
+/// agreed on (zeros when it never was), and HTTP's status (zeros for none).
+const OUTCOME: &str = "%{stderr}%{num_redirects} %{time_appconnect} %{http_code}";
+
 fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, Failure> {
     let refused = |reason: String| Failure::Refused(Error::Download { url: url.to_owned(), reason });
     let curl = search_path(world, "curl")
         .map_err(Failure::Refused)?
         .ok_or_else(|| refused("there is no curl on the PATH".to_owned()))?;
+    let protocol = if url.starts_with("file:") { "=file" } else { "=https" };
     // -q first: no .curlrc. Globbing is off, redirects stay within https.
     let mut arguments: Vec<OsString> = [
         "-q",
@@ -234,16 +265,19 @@ fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, Failure> 
         "--fail",
         "--globoff",
         "--proto",
-        "=https,file",
+        protocol,
         "--proto-redir",
         "=https",
         "--location",
         "--max-redirs",
         "3",
+        "--tlsv1.2",
         "--connect-timeout",
         "10",
         "--max-time",
-        "30",
+        "20",
+        "--write-out",
+        OUTCOME,
         "--max-filesize",
     ]
     .map(OsString::from)
@@ -254,14 +288,20 @@ fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, Failure> 
         arguments.push(bundle.to_owned());
     }
     arguments.extend(["--url".into(), url.into()]);
-    let (code, bytes) = exec::fetch(&curl, &arguments, limit).map_err(Failure::Refused)?;
+    let exec::Fetched { code, bytes, outcome } =
+        exec::fetch(&world.program, &curl, &arguments, limit).map_err(Failure::Refused)?;
+    let mut outcome = outcome.split(' ');
+    let mut seen = || outcome.next().unwrap_or_default();
+    let reached = [seen(), seen()].iter().any(|number| number.bytes().any(|byte| matches!(byte, b'1'..=b'9')));
+    let status = seen();
     match code {
         // Whatever curl says of the pipe that was closed on it.
         _ if bytes.len() > limit => Err(refused(format!("it is larger than {limit} bytes"))),
         Some(0) => Ok(bytes),
         Some(63) => Err(refused(format!("it is larger than {limit} bytes"))),
+        Some(22) if status != "404" => Err(refused(format!("the server answers with HTTP status {status}"))),
         Some(22 | 37) => Err(refused("the store has no such file".to_owned())),
-        Some(code) if NETWORK_CODES.contains(&code) => Err(Failure::Network(said(code))),
+        Some(code) if UNREACHABLE_CODES.contains(&code) && !reached => Err(Failure::Unreachable(said(code))),
         Some(code) => Err(refused(said(code))),
         None => Err(refused("curl was killed".to_owned())),
     }

@@ -134,17 +134,27 @@ fn came_from_path(world: &World, name: &ToolName) -> PathBuf {
     world.directories.state.join("store").join("origins").join(name.as_str())
 }
 
-/// The store that a tool's coco file was fetched from, as far as it is known.
-pub fn came_from(world: &World, name: &ToolName) -> Option<String> {
-    let bytes = read_limited(&came_from_path(world, name), 2048).ok()??;
-    Some(String::from_utf8(bytes).ok()?.trim_end().to_owned())
+/// Where a tool's coco file was fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CameFrom {
+    /// The store's address, or the bundled store's name.
+    pub store: String,
+    /// The number of the key that signed it.
+    pub key: String,
+}
+
+/// The store and the key that a tool's coco file came from, as far as they are known.
+pub fn came_from(world: &World, name: &ToolName) -> Option<CameFrom> {
+    let text = String::from_utf8(read_limited(&came_from_path(world, name), 2048).ok()??).ok()?;
+    let (store, key) = text.trim_end().split_once('\n')?;
+    Some(CameFrom { store: store.to_owned(), key: key.to_owned() })
 }
 
 /// Writes a coco file that was verified, its signature, and where it came from. Whenever this is
 /// interrupted, the file is the old or the new one, and a signature of it is there.
 pub fn write(world: &World, name: &ToolName, signed: &Signed, from: &str) -> Result<(), Error> {
     let (signature, new) = (signature_path(world, name), new_signature_path(world, name));
-    write_atomically(&came_from_path(world, name), format!("{from}\n").as_bytes())?;
+    write_atomically(&came_from_path(world, name), format!("{from}\n{}\n", signed.key).as_bytes())?;
     write_atomically(&new, &signed.signature)?;
     write_atomically(&path(world, name), signed.verified.bytes())?;
     fs::rename(&new, &signature).map_err(Error::io("write", signature))

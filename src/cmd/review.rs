@@ -110,41 +110,55 @@ fn warnings(file: &CocoFile) -> Vec<String> {
 
 /// Checks installed coco files against their signatures.
 pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
-    let mut rows = Vec::new();
+    let mut origins = Vec::new();
     let (mut modified, mut failed) = (0, 0);
     for name in tools::named_or_all(world, &line.operands)? {
         // By its bytes: what no longer parses may still be what was signed, or was changed.
-        let origin = tools::read(world, &name).and_then(|bytes| tools::origin(world, &name, &bytes));
-        let (state, reason) = match origin {
-            Ok(Origin::Store { revision, key }) => {
-                let from = tools::came_from(world, &name).unwrap_or_else(|| "an unknown store".to_owned());
-                ("store", term::printable(&format!("revision {revision}, key {key}, from {from}")))
-            }
-            Ok(Origin::Local) => ("local", "no signature".to_owned()),
-            Ok(Origin::Modified(reason)) => {
-                modified += 1;
-                ("MODIFIED", reason)
+        match tools::read(world, &name).and_then(|bytes| tools::origin(world, &name, &bytes)) {
+            Ok(origin) => {
+                modified += usize::from(matches!(origin, Origin::Modified(_)));
+                origins.push((tools::came_from(world, &name).map(|from| from.store), name, origin));
             }
             Err(error) => {
                 error.report();
                 failed += 1;
-                continue;
             }
-        };
-        rows.push((name, state, reason));
+        }
     }
     if line.has(Switch::Json) {
-        let rows: Vec<Value> = rows
-            .iter()
-            .map(|(name, state, reason)| json!({"name": name.as_str(), "state": state, "reason": reason}))
-            .collect();
+        let rows: Vec<Value> =
+            origins.iter().map(|(store, name, origin)| origin_json(name, origin, store.as_deref())).collect();
         term::out(&format!("{:#}\n", Value::Array(rows)));
     } else {
-        let rows: Vec<Vec<String>> =
-            rows.into_iter().map(|(name, state, reason)| vec![name.to_string(), state.to_owned(), reason]).collect();
+        let rows: Vec<Vec<String>> = origins
+            .iter()
+            .map(|(store, name, origin)| {
+                let (state, words) = match origin {
+                    Origin::Store { revision, key } => {
+                        let store = store.as_deref().unwrap_or("an unknown store");
+                        ("store", term::printable(&format!("revision {revision}, key {key}, from {store}")))
+                    }
+                    Origin::Local => ("local", "no signature".to_owned()),
+                    Origin::Modified(reason) => ("MODIFIED", reason.clone()),
+                };
+                vec![name.to_string(), state.to_owned(), words]
+            })
+            .collect();
         term::out(&term::table(&rows));
     }
     reported(modified + failed)
+}
+
+fn origin_json(name: &ToolName, origin: &Origin, store: Option<&str>) -> Value {
+    match origin {
+        Origin::Store { revision, key } => {
+            json!({"name": name.as_str(), "state": "store", "revision": revision, "key": key, "store": store})
+        }
+        Origin::Local => json!({"name": name.as_str(), "state": "local"}),
+        Origin::Modified(reason) => {
+            json!({"name": name.as_str(), "state": "MODIFIED", "reason": reason, "store": store})
+        }
+    }
 }
 
 /// Shows what a coco file asks for and records that the user agrees, or takes that back.

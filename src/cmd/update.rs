@@ -5,13 +5,14 @@ use crate::args::Line;
 use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::facts::World;
+use crate::fetch::Shelf;
 use crate::grants::{Difference, difference};
 use crate::names::ToolName;
 use crate::store::Signed;
 use crate::tools::{self, Origin};
 use crate::{explain, term};
 
-use super::get::{Shelves, lock};
+use super::get::{self, lock};
 use super::reported;
 
 /// Updates the named tools, or all that came from a store; each stands or falls alone.
@@ -31,19 +32,19 @@ pub fn update(world: &World, line: &Line) -> Result<u8, Error> {
 
 /// The stores that were asked already, by where a file came from.
 #[derive(Default)]
-struct Open(Vec<(Option<String>, Shelves)>);
+struct Open(Vec<(Option<String>, Shelf)>);
 
 impl Open {
-    fn shelves(&mut self, world: &World, line: &Line, came_from: Option<String>) -> Result<&mut Shelves, Error> {
+    fn store(&mut self, world: &World, line: &Line, came_from: Option<String>) -> Result<&Shelf, Error> {
         let position = if let Some(position) = self.0.iter().position(|(known, _)| *known == came_from) {
             position
         } else {
-            let shelves = Shelves::open(world, line, came_from.as_deref())?;
-            self.0.push((came_from, shelves));
+            let opened = get::open(world, line, came_from.as_deref())?;
+            self.0.push((came_from, opened));
             self.0.len() - 1
         };
         let missing = || Error::usage("the store was lost", "try again");
-        self.0.get_mut(position).map(|(_, shelves)| shelves).ok_or_else(missing)
+        self.0.get(position).map(|(_, opened)| opened).ok_or_else(missing)
     }
 }
 
@@ -62,10 +63,11 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
             term::out(&format!("{name}: changed by you, left as it is (--force takes the store's and keeps yours)\n"));
             return Ok(());
         }
-        Origin::Modified(_) => (None, None),
+        Origin::Modified(_) => (None, came_from.as_ref().map(|from| from.key.clone())),
         Origin::Store { revision, key } => (Some(revision), Some(key)),
     };
-    let (signed, from) = open.shelves(world, line, came_from)?.take(world, name)?;
+    let shelf = open.store(world, line, came_from.map(|from| from.store))?;
+    let (signed, from) = (shelf.coco_file(world, name)?, shelf.name());
     if let Some(key) = key
         && key != signed.key
         && !tools::succeeds(world, &key, &signed.key)?
@@ -93,7 +95,7 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
         let kept = tools::set_aside(world, name)?;
         term::out(&format!("{name}: yours is kept as {}\n", term::path(&kept)));
     }
-    tools::write(world, name, &signed, &from)?;
+    tools::write(world, name, &signed, from)?;
     let shown = revision.map_or_else(|| "yours".to_owned(), |revision| format!("revision {revision}"));
     term::out(&format!("{name}: {shown} -> revision {next}, from {from}\n"));
     Ok(())

@@ -86,24 +86,36 @@ pub fn guard(arguments: &[std::ffi::OsString]) -> Error {
     Error::io("run", program)(error)
 }
 
-/// Fetches a file with curl; the arguments are the caller's.
-pub fn fetch(curl: &Path, arguments: &[std::ffi::OsString], limit: usize) -> Result<(Option<i32>, Vec<u8>), Error> {
+/// What came of a fetch.
+#[derive(Debug)]
+pub struct Fetched {
+    /// curl's exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The file, or its first `limit + 1` bytes.
+    pub bytes: Vec<u8>,
+    /// What curl wrote to standard error, in the main.
+    pub outcome: String,
+}
+
+/// Fetches a file with curl, which ends with this process; the arguments are the caller's.
+pub fn fetch(program: &Path, curl: &Path, arguments: &[std::ffi::OsString], limit: usize) -> Result<Fetched, Error> {
     let failed = |source| Error::Io { action: "run", path: curl.to_owned(), source };
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
-    let mut child = Command::new(curl)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
+    let mut command = Command::new(program);
+    command.arg0("coco-guard").arg(std::process::id().to_string()).arg(curl).args(arguments);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
     let mut bytes = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         // One byte over tells that there was more; closing the pipe then ends curl.
         stdout.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
-    let status = child.wait().map_err(failed)?;
-    Ok((status.code(), bytes))
+    let mut outcome = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        stderr.take(MAX_ANSWER as u64).read_to_end(&mut outcome).map_err(failed)?;
+    }
+    let code = child.wait().map_err(failed)?.code();
+    Ok(Fetched { code, bytes, outcome: String::from_utf8(outcome).unwrap_or_default() })
 }
 
 /// How long one look-up may take: two tries of five seconds are resolv.conf(5)'s default.

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::install::hostile_image;
+use crate::support::authority::KeyExchange;
 use crate::support::network::{CALLER, Network, each_engine_with_network};
 use crate::support::probe::PROBE;
 use crate::support::servers;
@@ -303,7 +304,7 @@ fn n25_an_install_script_and_the_network(world: &World, network: &Network) {
     let (public, private) = (network.address(), IpAddr::from([10, 3, 0, network.number()]));
     network.resolve("public.install.example.com", &[public]);
     network.resolve("private.install.example.com", &[private]);
-    let config = network.authority.config(&["public.install.example.com"], servers::KeyExchange::Usual);
+    let config = network.authority.config(&["public.install.example.com"], KeyExchange::Usual);
     let open = network.serve(public, 443, servers::tls(std::sync::Arc::clone(&config)));
     let lan = network.serve(private, 443, servers::tls(config));
     let tool = "hostile-network";

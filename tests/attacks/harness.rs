@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::support::World;
+use crate::support::authority::KeyExchange;
 use crate::support::network::{Network, each_engine_with_network};
-use crate::support::servers::{self, KeyExchange};
+use crate::support::servers;
 
 each_engine_with_network!(the_servers_are_there, a_sandbox_starts_in_it);
 

@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use crate::support::World;
+use crate::support::authority::KeyExchange;
 use crate::support::network::{Network, each_engine_with_network};
 use crate::support::probe::{Answers, TLS_DENIED};
-use crate::support::servers::{self, KeyExchange};
+use crate::support::servers;
 
 each_engine_with_network!(
     n5_n9_another_server_name,

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
+use crate::support::authority::KeyExchange;
 use crate::support::network::{Network, each_engine_with_network};
 use crate::support::probe::PROBE;
-use crate::support::servers::{self, KeyExchange};
+use crate::support::servers;
 use crate::support::{World, marker, run};
 
 each_engine_with_network!(

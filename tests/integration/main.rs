@@ -4,6 +4,9 @@
 #[cfg(test)]
 mod argv;
 #[cfg(test)]
+#[path = "../support/authority.rs"]
+mod authority;
+#[cfg(test)]
 mod basics;
 #[cfg(test)]
 mod configs;
@@ -13,6 +16,8 @@ mod docs;
 mod engine_arguments;
 #[cfg(test)]
 mod environment;
+#[cfg(test)]
+mod hostile_stores;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
@@ -35,6 +40,8 @@ mod refusals;
 mod search_path;
 #[cfg(test)]
 mod secrets;
+#[cfg(test)]
+mod shop;
 #[cfg(test)]
 mod show;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use crate::shop::Shop;
 use crate::world::World;
 
 /// The project's own store: validly signed material.
@@ -15,18 +16,17 @@ fn text(file: &str) -> String {
     String::from_utf8(store(file)).unwrap()
 }
 
-/// A world whose store is a directory of its own.
-fn world_with_store() -> (World, PathBuf) {
+/// A world whose store is a server of its own, with the project's index.
+fn world_with_store() -> (World, PathBuf, Shop) {
     let mut world = World::new();
     let place = world.path("store");
     fs::create_dir(&place).unwrap();
     for file in ["index.json", "index.json.minisig"] {
         fs::write(place.join(file), store(file)).unwrap();
     }
-    let base = format!("file://{}", place.display());
-    world.set("COCO_STORE_BASE", base);
-    std::os::unix::fs::symlink("/usr/bin/curl", world.path("engines/curl")).unwrap();
-    (world, place)
+    let shop = Shop::new(&place);
+    shop.connect(&mut world);
+    (world, place, shop)
 }
 
 fn publish(place: &Path, name: &str, file: &[u8], signature: &[u8]) {
@@ -188,7 +188,7 @@ fn a_forged_signature_is_seen_by_verify() {
 /// S4 and S6: through a store's address.
 #[test]
 fn a_forged_signature_is_refused_by_get() {
-    let (world, place) = world_with_store();
+    let (world, place, shop) = world_with_store();
     for (what, signature, reason) in forged() {
         publish(&place, "eslint", &store("eslint.json"), &signature);
         let ended = world.coco(["get", "eslint"]).exits(1);
@@ -200,17 +200,14 @@ fn a_forged_signature_is_refused_by_get() {
     // The control.
     publish(&place, "eslint", &store("eslint.json"), &store("eslint.json.minisig"));
     let ended = world.coco(["get", "eslint"]).exits(0);
-    assert!(
-        ended.text().starts_with(&format!("eslint: from the store at file://{}, revision 1", place.display())),
-        "{ended:?}"
-    );
+    assert!(ended.text().starts_with(&format!("eslint: from the store at {}, revision 1", shop.base())), "{ended:?}");
     assert_eq!(fs::read(world.path("data/coco/tools/eslint.json")).unwrap(), store("eslint.json"));
 }
 
 /// S2.
 #[test]
 fn another_files_valid_signature_is_refused_under_this_name() {
-    let (world, place) = world_with_store();
+    let (world, place, _) = world_with_store();
     for (file, comment) in
         [("prettier.json", "name=prettier"), ("index.json", "coco-index"), ("Containerfile", "coco-containerfile")]
     {
@@ -229,7 +226,7 @@ fn another_files_valid_signature_is_refused_under_this_name() {
 
 #[test]
 fn what_a_store_lacks_is_refused() {
-    let (world, place) = world_with_store();
+    let (world, place, _) = world_with_store();
     world.coco(["get", "eslint"]).fails(1, "the store has no such file");
     fs::write(place.join("eslint.json"), store("eslint.json")).unwrap();
     world.coco(["get", "eslint"]).fails(1, "the store has no such file");
@@ -241,7 +238,7 @@ fn what_a_store_lacks_is_refused() {
 
 #[test]
 fn offline_uses_the_bundled_store() {
-    let (mut world, _) = world_with_store();
+    let (mut world, _, _) = world_with_store();
     world.set("COCO_OFFLINE", "1");
     let ended = world.coco(["get", "eslint"]).exits(0);
     assert!(ended.text().starts_with("eslint: from the bundled store, "), "{ended:?}");
@@ -249,7 +246,7 @@ fn offline_uses_the_bundled_store() {
 
 #[test]
 fn a_store_that_does_not_answer_is_said_and_the_bundled_one_serves() {
-    let (mut world, _) = world_with_store();
+    let (mut world, _, _) = world_with_store();
     // A port of this machine on which nothing listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     world.set("COCO_STORE_BASE", format!("https://127.0.0.1:{port}/x"));
@@ -261,7 +258,7 @@ fn a_store_that_does_not_answer_is_said_and_the_bundled_one_serves() {
 
 #[test]
 fn a_store_has_an_https_or_file_address() {
-    let (mut world, _) = world_with_store();
+    let (mut world, _, _) = world_with_store();
     fs::remove_file(world.path("engines/curl")).unwrap();
     world.recorder(&world.path("engines/curl"), 0);
     for base in [
@@ -287,7 +284,7 @@ fn a_store_has_an_https_or_file_address() {
 /// curl takes no option from the address, and no configuration of the caller's.
 #[test]
 fn curl_gets_the_address_as_an_address() {
-    let (mut world, _) = world_with_store();
+    let (mut world, _, _) = world_with_store();
     fs::remove_file(world.path("engines/curl")).unwrap();
     world.recorder(&world.path("engines/curl"), 6);
     world.set("COCO_STORE_BASE", "https://store.example/coco/");
@@ -296,5 +293,5 @@ fn curl_gets_the_address_as_an_address() {
     assert_eq!(call.arguments[0], "-q");
     assert_eq!(call.arguments[call.arguments.len() - 2..], ["--url", "https://store.example/coco/index.json"]);
     let protocols = call.arguments.iter().position(|argument| argument == "--proto").unwrap();
-    assert_eq!(call.arguments[protocols + 1], "=https,file");
+    assert_eq!(call.arguments[protocols + 1], "=https");
 }

@@ -1,95 +1,26 @@
 //! S3, S6, S7: a store of somebody else's, signed with a key of theirs: what it may change, and what it may not.
 
 use std::fs;
-use std::io::Cursor;
-use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::world::World;
-
-/// Whose store it is.
-struct Owner(minisign::KeyPair);
-
-impl Owner {
-    fn new() -> Owner {
-        Owner(minisign::KeyPair::generate_unencrypted_keypair().unwrap())
-    }
-
-    fn sign(&self, bytes: &[u8], comment: &str) -> String {
-        let signature = minisign::sign(Some(&self.0.pk), &self.0.sk, Cursor::new(bytes), Some(comment), None);
-        signature.unwrap().into_string()
-    }
-
-    fn public(&self) -> String {
-        self.0.pk.to_box().unwrap().into_string()
-    }
-}
-
-/// A directory that is a store, and a world that trusts its key.
-struct Store {
-    world: World,
-    place: PathBuf,
-    owner: Owner,
-    index: u64,
-    tools: Map<String, Value>,
-}
-
-impl Store {
-    fn new() -> Store {
-        let mut world = World::new();
-        let place = world.path("store");
-        fs::create_dir(&place).unwrap();
-        std::os::unix::fs::symlink("/usr/bin/curl", world.path("engines/curl")).unwrap();
-        world.set("COCO_STORE_BASE", format!("file://{}", place.display()));
-        let store = Store { world, place, owner: Owner::new(), index: 0, tools: Map::new() };
-        store.trust("acme", &store.owner);
-        store
-    }
-
-    /// By the command, as a user does it.
-    fn trust(&self, name: &str, owner: &Owner) {
-        let file = self.world.path(format!("home/{name}.pub"));
-        fs::write(&file, owner.public()).unwrap();
-        self.world.coco(["key", "add", file.to_str().unwrap()]).exits(0);
-    }
-
-    fn write(&self, name: &str, bytes: &[u8], comment: &str) {
-        fs::write(self.place.join(name), bytes).unwrap();
-        fs::write(self.place.join(format!("{name}.minisig")), self.owner.sign(bytes, comment)).unwrap();
-    }
-
-    /// Publishes a coco file at a revision, and an index that says so.
-    fn publish(&mut self, name: &str, revision: u64, rest: &str) {
-        let text = format!(r#"{{"tool": "npm:{name}", "description": "d"{rest}}}"#);
-        self.write(&format!("{name}.json"), text.as_bytes(), &format!("coco-config name={name} revision={revision}"));
-        let entry = json!({"revision": revision, "tool": format!("npm:{name}"), "description": "d"});
-        self.tools.insert(name.to_owned(), entry);
-        self.index += 1;
-        self.write_index("2099-01-01");
-    }
-
-    fn write_index(&self, expires: &str) {
-        let text = json!({"revision": self.index, "expires": expires, "tools": self.tools}).to_string();
-        self.write("index.json", text.as_bytes(), &format!("coco-index revision={}", self.index));
-    }
-
-    fn tool(&self, name: &str) -> PathBuf {
-        self.world.path(format!("data/coco/tools/{name}.json"))
-    }
-}
-
-const WRITES: &str = r#", "mounts": [{"src": ".", "opts": "rw"}]"#;
-const READS: &str = r#", "mounts": [{"src": "."}]"#;
+use crate::shop::{Owner, READS, Store, WRITES, trust};
 
 #[test]
 fn a_key_of_the_users_own_opens_another_store() {
     let mut store = Store::new();
     store.publish("tool", 3, READS);
     let got = store.world.coco(["get", "tool"]).exits(0);
-    assert!(got.text().starts_with(&format!("tool: from the store at file://{}", store.place.display())), "{got:?}");
+    assert!(got.text().starts_with(&format!("tool: from the store at {}, revision 3", store.shop.base())), "{got:?}");
     let verified = store.world.coco(["verify", "tool"]).exits(0);
-    assert!(verified.text().contains("store  revision 3, key ") && verified.text().contains(", from file://"));
+    assert!(
+        verified.text().contains("store  revision 3, key ")
+            && verified.text().contains(&format!(", from {}", store.shop.base()))
+    );
+    let json: Value = serde_json::from_str(store.world.coco(["verify", "--json"]).exits(0).text()).unwrap();
+    assert_eq!((&json[0]["name"], &json[0]["state"]), (&json!("tool"), &json!("store")));
+    assert_eq!((&json[0]["revision"], &json[0]["store"]), (&json!(3), &json!(store.shop.base())));
+    assert_eq!(json[0]["key"].as_str().map(str::len), Some(16));
     let listed = store.world.coco(["key", "list"]).exits(0);
     assert!(listed.text().starts_with("built-in  ") && listed.text().contains("\nacme"), "{listed:?}");
     // S6: without the key, the same store is nobody's; and what it gave is vouched for by nobody.
@@ -259,8 +190,13 @@ fn an_update_by_another_key_is_refused_and_a_successor_is_not() {
     store.publish("tool", 2, READS);
     store.world.coco(["update"]).fails(1, "unknown key");
     // Trusted for its own files, it is not for those of another.
-    store.trust("other", &store.owner);
+    trust(&store.world, "other", &store.owner);
     store.world.coco(["update"]).fails(1, "yours came from the key");
+    // Nor is it when the user has changed the file.
+    let old_file = fs::read(store.tool("tool")).unwrap();
+    fs::write(store.tool("tool"), b"{}").unwrap();
+    store.world.coco(["update", "--force", "tool"]).fails(1, "yours came from the key");
+    fs::write(store.tool("tool"), old_file).unwrap();
     store.world.coco(["key", "remove", "other"]).exits(0);
     // A successor that a stranger signed, and one whose comment says that it is something else.
     let successor = store.owner.public();

@@ -21,9 +21,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt};
 
+use super::authority::{Authority, KeyExchange};
 use super::probe::{Answers, PROBE};
 use super::resolver::Names;
-use super::servers::{self, Authority, KeyExchange, Server, Tap};
+use super::servers::{self, Server, Tap};
 use super::{Background, Engine, Run, World, command, printable, run, skip, variable};
 
 /// The caller's end of the cable: an address that is public by its range, and the machine's own.

@@ -10,8 +10,9 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
+use super::authority::KeyExchange;
 use super::network::Network;
-use super::servers::{self, KeyExchange, Server, Tap};
+use super::servers::{self, Server, Tap};
 use super::{World, command, printable, run};
 
 /// A package as its author has it: files by their names, `package.json` among them.
