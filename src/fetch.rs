@@ -6,7 +6,6 @@ use std::ffi::{OsStr, OsString};
 use crate::config::MAX_FILE;
 use crate::error::Error;
 use crate::facts::{World, search_path};
-use crate::install::write_atomically;
 use crate::memory::{self, Memory};
 use crate::names::{ToolName, nearest};
 use crate::signed::{self, Index, MAX_INDEX, MAX_SIGNATURE, Subject, UNKNOWN_KEY, Verified};
@@ -134,10 +133,18 @@ impl Shelf {
         let mut trusted = trust::keys(world).map_err(Failure::Refused)?;
         let mut checked = verify(&bytes, &signature, &trusted, &Subject::Index);
         if checked.as_ref().is_err_and(|reason| reason == UNKNOWN_KEY)
-            && let Some(successor) = successor(world, base, &trusted)?
+            && let Some(Successor { key, signature: named, old }) = successor(world, base, &trusted)?
         {
-            trusted.push(successor);
-            checked = verify(&bytes, &signature, &trusted, &Subject::Index);
+            checked = verify(&bytes, &signature, std::slice::from_ref(&key), &Subject::Index);
+            if checked.is_ok() {
+                trust::keep_successor(world, &key, &named).map_err(Failure::Refused)?;
+                let words = format!(
+                    "{base} has a new key {}, signed with its old one {old}; it is now trusted: coco key list",
+                    key.number
+                );
+                term::note("warning", &words);
+                trusted = vec![key];
+            }
         }
         let refused = |reason: String| Failure::Refused(Error::Signature { what: url.clone(), reason });
         let verified = checked.map_err(refused)?;
@@ -208,9 +215,17 @@ fn verify(bytes: &[u8], signature: &[u8], trusted: &[TrustedKey], subject: &Subj
     signed::verify(bytes.to_vec(), signature, &keys, subject)
 }
 
-/// A store that has a new key says so in `successor.pub`, signed with the old one. The new key is then the
-/// user's to keep, beside the others.
-fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option<TrustedKey>, Failure> {
+/// The key that comes after a trusted one.
+struct Successor {
+    key: TrustedKey,
+    /// The signature that says so.
+    signature: Vec<u8>,
+    /// The number of the key that made it.
+    old: String,
+}
+
+/// A store that has a new key says so in `successor.pub`, signed with the old one.
+fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option<Successor>, Failure> {
     let url = format!("{base}/successor.pub");
     let (Ok(bytes), Ok(signature)) =
         (download(world, &url, trust::MAX_KEY), download(world, &format!("{url}.minisig"), MAX_SIGNATURE))
@@ -220,18 +235,10 @@ fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option
     let refused = |reason: String| Failure::Refused(Error::Signature { what: url.clone(), reason });
     let verified = verify(&bytes, &signature, trusted, &Subject::Key).map_err(refused)?;
     let text = std::str::from_utf8(verified.bytes()).map_err(|_| refused("it is no text".to_owned()))?;
-    let key = TrustedKey::new("successor", text).map_err(refused)?;
-    let old = trusted.get(verified.signer()).map_or("?", |old| old.number.as_str());
-    let path = trust::directory(world).join(format!("successor-{}.pub", key.number));
-    write_atomically(&path, bytes.as_slice()).map_err(Failure::Refused)?;
-    term::note(
-        "warning",
-        &format!(
-            "{base} has a new key {}, signed with its old one {old}; it is now trusted: coco key list",
-            key.number
-        ),
-    );
-    Ok(Some(key))
+    let mut key = TrustedKey::new("", text).map_err(refused)?;
+    key.name = format!("successor-{}", key.number);
+    let old = trusted.get(verified.signer()).map(|old| old.number.clone()).unwrap_or_default();
+    Ok(Some(Successor { key, signature, old }))
 }
 
 fn tell_dates(base: &str, index: &Index, memory: &Memory) {

@@ -171,14 +171,6 @@ pub fn set_aside(world: &World, name: &ToolName) -> Result<PathBuf, Error> {
     Ok(kept)
 }
 
-/// Whether a store has said that one key comes after another: the new one is kept by that name only when
-/// the old one signed it.
-pub fn succeeds(world: &World, old: &str, new: &str) -> Result<bool, Error> {
-    let keys = trust::keys(world)?;
-    let name = format!("successor-{new}");
-    Ok(keys.iter().any(|key| key.name == name) && keys.iter().any(|key| key.number == old))
-}
-
 fn consent_path(world: &World, name: &ToolName) -> PathBuf {
     world.directories.config.join("allowed").join(name.as_str())
 }

@@ -9,8 +9,8 @@ use minisign_verify::PublicKey;
 
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::read_limited;
-use crate::signed::{key_number, public_key};
+use crate::install::{read_limited, write_atomically};
+use crate::signed::{MAX_SIGNATURE, Subject, key_number, public_key, verify};
 use crate::store::PUBLIC_KEY;
 
 /// The largest key file, in bytes; minisign's own has about 110.
@@ -69,6 +69,46 @@ pub fn keys(world: &World) -> Result<Vec<TrustedKey>, Error> {
         keys.push(read(&name, &path)?);
     }
     Ok(keys)
+}
+
+/// Keeps a key that a trusted one has named as the next, with the signature that says so.
+pub fn keep_successor(world: &World, key: &TrustedKey, signature: &[u8]) -> Result<(), Error> {
+    write_atomically(&signature_path(world, &key.name), signature)?;
+    write_atomically(&path(world, &key.name), key.text.as_bytes())
+}
+
+/// Whether a trusted key comes after another: the old one signed it, or one that itself comes after the old one.
+pub fn succeeds(world: &World, old: &str, new: &str) -> Result<bool, Error> {
+    let keys = keys(world)?;
+    let mut number = new.to_owned();
+    // No chain is longer than there are keys.
+    for _ in &keys {
+        let Some(key) = keys.iter().find(|key| key.number == number) else { return Ok(false) };
+        match named_by(world, key, &keys) {
+            Some(by) if by.number == old => return Ok(true),
+            Some(by) => number.clone_from(&by.number),
+            None => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+/// The trusted key that has named this one as the next.
+pub fn named_by<'keys>(world: &World, key: &TrustedKey, keys: &'keys [TrustedKey]) -> Option<&'keys TrustedKey> {
+    let signature = read_limited(&signature_path(world, &key.name), MAX_SIGNATURE).ok()??;
+    let public: Vec<PublicKey> = keys.iter().map(|key| key.key.clone()).collect();
+    let verified = verify(key.text.clone().into_bytes(), &signature, &public, &Subject::Key).ok()?;
+    keys.get(verified.signer())
+}
+
+/// Where a key is.
+pub fn path(world: &World, name: &str) -> PathBuf {
+    directory(world).join(format!("{name}.pub"))
+}
+
+/// Where the signature is that says which key named this one.
+pub fn signature_path(world: &World, name: &str) -> PathBuf {
+    directory(world).join(format!("{name}.pub.minisig"))
 }
 
 /// The key that is compiled in.

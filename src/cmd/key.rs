@@ -12,7 +12,7 @@ use crate::args::Line;
 use crate::error::Error;
 use crate::facts::World;
 use crate::install::write_atomically;
-use crate::trust::{self, BUILT_IN};
+use crate::trust::{self, BUILT_IN, TrustedKey};
 use crate::{term, tools};
 
 /// `list`, `add FILE`, `remove NAME`.
@@ -28,11 +28,18 @@ pub fn key(world: &World, line: &Line) -> Result<u8, Error> {
 
 fn list(world: &World, line: &Line) -> Result<u8, Error> {
     let keys = trust::keys(world)?;
+    let after = |key: &TrustedKey| trust::named_by(world, key, &keys).map(|by| by.number.clone());
     if line.has(Switch::Json) {
-        let rows: Vec<Value> = keys.iter().map(|key| json!({"name": key.name, "number": key.number})).collect();
-        return print(&format!("{:#}\n", Value::Array(rows)));
+        let row = |key: &TrustedKey| json!({"name": key.name, "number": key.number, "named_by": after(key)});
+        return print(&format!("{:#}\n", Value::Array(keys.iter().map(row).collect())));
     }
-    let rows: Vec<Vec<String>> = keys.iter().map(|key| vec![term::printable(&key.name), key.number.clone()]).collect();
+    let rows: Vec<Vec<String>> = keys
+        .iter()
+        .map(|key| {
+            let named = after(key).map(|number| format!("named by {number}")).unwrap_or_default();
+            vec![term::printable(&key.name), key.number.clone(), named]
+        })
+        .collect();
     print(&term::table(&rows))
 }
 
@@ -57,7 +64,7 @@ fn add(world: &World, file: &Path) -> Result<u8, Error> {
             "coco key list shows all",
         ));
     }
-    let path = trust::directory(world).join(format!("{name}.pub"));
+    let path = trust::path(world, name);
     if path.symlink_metadata().is_ok() {
         return Err(Error::Exists { path, hint: "remove it first, or give the new one another name".to_owned() });
     }
@@ -69,18 +76,29 @@ fn remove(world: &World, name: &str) -> Result<u8, Error> {
     if name == BUILT_IN {
         return Err(Error::usage("the built-in key can't be removed", "coco key list shows the others"));
     }
-    let path = trust::directory(world).join(format!("{name}.pub"));
+    let path = trust::path(world, name);
     if !is_name(name) {
         return Err(Error::usage(format!("there is no key {}", term::printable(name)), "coco key list shows all"));
     }
     let number = trust::read(name, &path).map(|key| key.number).unwrap_or_default();
+    let keys = trust::keys(world).unwrap_or_default();
+    let named: Vec<_> = keys
+        .iter()
+        .filter(|key| trust::named_by(world, key, &keys).is_some_and(|by| by.number == number))
+        .map(|key| key.name.as_str())
+        .collect();
     match fs::remove_file(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::usage(format!("there is no key {name}"), "coco key list shows all"));
         }
         removed => removed.map_err(Error::io("remove", &path))?,
     }
+    // Of no use without the key.
+    let _ = fs::remove_file(trust::signature_path(world, name));
     term::out(&format!("{name}: {number} may no longer sign coco files\n"));
+    for name in named {
+        term::out(&format!("  {name}: it was named by that key and stays; coco key remove {name}\n"));
+    }
     for tool in tools::list(world)? {
         let bytes = tools::read(world, &tool)?;
         if let tools::Origin::Modified(_) = tools::origin(world, &tool, &bytes)? {

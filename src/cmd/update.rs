@@ -10,7 +10,7 @@ use crate::grants::{Difference, difference};
 use crate::names::ToolName;
 use crate::store::Signed;
 use crate::tools::{self, Origin};
-use crate::{explain, term};
+use crate::{explain, term, trust};
 
 use super::get::{self, lock};
 use super::reported;
@@ -70,7 +70,7 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
     let (signed, from) = (shelf.coco_file(world, name)?, shelf.name());
     if let Some(key) = key
         && key != signed.key
-        && !tools::succeeds(world, &key, &signed.key)?
+        && !trust::succeeds(world, &key, &signed.key)?
     {
         return Err(Error::Signature {
             what: format!("{name}.json from {from}"),

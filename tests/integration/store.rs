@@ -218,6 +218,48 @@ fn an_update_by_another_key_is_refused_and_a_successor_is_not() {
     assert!(quiet.text().contains("up to date") && !quiet.stderr.contains("new key"), "{quiet:?}");
 }
 
+/// Who may sign and names a key that comes next gains nothing over the files of others.
+#[test]
+fn a_successor_comes_after_its_own_key_alone() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    let acme = std::mem::replace(&mut store.owner, Owner::new());
+    let other = Owner::new();
+    trust(&store.world, "other", &other);
+    let name_next = |store: &Store, by: &Owner| {
+        let next = store.owner.public();
+        fs::write(store.place.join("successor.pub"), &next).unwrap();
+        fs::write(store.place.join("successor.pub.minisig"), by.sign(next.as_bytes(), "coco-key revision=1")).unwrap();
+    };
+    name_next(&store, &other);
+    store.publish("tool", 2, READS);
+    let refused = store.world.coco(["update"]).exits(1);
+    assert!(refused.stderr.contains("has a new key") && refused.stderr.contains("yours came from the key"));
+    let listed = store.world.coco(["key", "list"]).exits(0);
+    assert_eq!(listed.text().matches("  named by ").count(), 1, "{listed:?}");
+    let removed = store.world.coco(["key", "remove", "other"]).exits(0);
+    assert!(removed.text().contains("it was named by that key and stays"), "{removed:?}");
+    // What named it is gone: so is what it said.
+    assert!(!store.world.coco(["key", "list"]).exits(0).text().contains("named by"));
+    // A key that is named but has not signed the index is not kept.
+    store.owner = Owner::new();
+    name_next(&store, &acme);
+    let kept = std::mem::replace(&mut store.owner, Owner::new());
+    store.publish("tool", 3, READS);
+    store.world.coco(["update"]).fails(1, "unknown key");
+    assert!(!store.world.coco(["key", "list"]).exits(0).text().contains("named by"));
+    // Two steps, the first of which the tool's own file has missed.
+    store.owner = kept;
+    store.publish("tool", 4, READS);
+    store.publish("else", 1, READS);
+    store.world.coco(["get", "else"]).exits(0);
+    let first = std::mem::replace(&mut store.owner, Owner::new());
+    name_next(&store, &first);
+    store.publish("tool", 5, READS);
+    assert!(store.world.coco(["update", "tool"]).exits(0).text().contains("revision 1 -> revision 5"));
+}
+
 /// A writing that was interrupted leaves the old file or the new one, and a signature of it.
 #[test]
 fn an_interrupted_update_leaves_nothing_unsigned() {
