@@ -75,7 +75,7 @@ store-test: ## install and run every tool of the store that can be had here (an 
 	nice bash scripts/store-test.sh $(NAMES)
 
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS := client_hello second_hello http_stream dns_query control_message
+FUZZ_TARGETS ?= client_hello second_hello http_stream dns_query control_message signature trusted_comment store_index
 fuzz: ## fuzz what reads hostile bytes (FUZZ_SECONDS for each target)
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
 	@for target in $(FUZZ_TARGETS); do \
