@@ -30,6 +30,8 @@ pub fn say(text: &str) {
 
 /// Asks a yes or no question on the terminal; everything but `y` and `yes` is no.
 pub fn ask(question: &str) -> bool {
+    // What was typed before the question was shown is no answer to it.
+    let _ = nix::sys::termios::tcflush(io::stdin(), nix::sys::termios::FlushArg::TCIFLUSH);
     let text = format!("coco: {} [y/N] ", printable(question));
     let _ = io::stderr().lock().write_all(text.as_bytes());
     let mut answer = String::new();

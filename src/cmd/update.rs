@@ -112,7 +112,12 @@ fn agree(world: &World, line: &Line, name: &ToolName, before: Option<&CocoFile>,
         return Ok(());
     }
     let terminals = world.terminals;
-    if terminals.stdin && terminals.stderr && term::ask(&format!("grant {name} what is marked with +?")) {
+    // All three: nobody agrees to a difference that went into a file.
+    if terminals.stdin
+        && terminals.stdout
+        && terminals.stderr
+        && term::ask(&format!("grant {name} what is marked with +?"))
+    {
         return Ok(());
     }
     Err(Error::Widening { tool: name.to_string() })

@@ -1,10 +1,14 @@
 //! S3, S6, S7: a store of somebody else's, signed with a key of theirs: what it may change, and what it may not.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::shop::{Owner, READS, Store, WRITES, trust};
+use crate::world::{PROGRAM, start, wait};
 
 #[test]
 fn a_key_of_the_users_own_opens_another_store() {
@@ -156,6 +160,45 @@ fn an_update_that_widens_is_shown_and_refused_where_nobody_can_be_asked() {
     store.index += 1;
     store.write_index("2099-01-01");
     assert!(store.world.coco(["update"]).exits(1).text().contains("+ installs npm:evil"));
+}
+
+/// S7, with somebody there: `script` gives coco a terminal.
+#[test]
+fn an_update_that_widens_is_asked_about_on_a_terminal() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    store.publish("tool", 2, WRITES);
+    let asked = |command: &str, early: &str, answer: &str| {
+        let mut script = store.world.command("/usr/bin/script");
+        let command = command.replace("coco", PROGRAM);
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).env("SHELL", "/bin/sh");
+        let mut child = start(script.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        input.write_all(early.as_bytes()).unwrap();
+        let (mut shown, mut byte) = (Vec::new(), [0]);
+        while !shown.ends_with(b"[y/N] ") && output.read_exact(&mut byte).is_ok() {
+            shown.push(byte[0]);
+        }
+        // Who has ended is not there to answer.
+        let _ = input.write_all(answer.as_bytes());
+        output.read_to_end(&mut shown).unwrap();
+        let code = wait(&mut child, Duration::from_secs(10));
+        (code, String::from_utf8(shown).unwrap())
+    };
+    for (early, answer) in [("", "n\n"), ("", "\n"), ("", "yep\n"), ("", "\u{4}"), ("y\n", "\n"), ("y\ny\n", "no\n")] {
+        let (code, shown) = asked("sleep 0.3; coco update", early, answer);
+        assert_eq!(code, Some(1), "{early:?}, {answer:?}: {shown}");
+        assert!(shown.contains("  + writes the current directory\r\ncoco: grant tool what is marked with +? [y/N] "));
+        assert!(shown.contains("tool is not updated: it would grant more"), "{shown}");
+    }
+    for command in ["coco update >/dev/null", "coco update 2>/dev/null", "coco update </dev/null"] {
+        let (code, shown) = asked(command, "", "y\n");
+        assert_eq!(code, Some(1), "{command}: {shown}");
+    }
+    assert!(store.world.coco(["verify"]).exits(0).text().contains("revision 1"));
+    let (code, shown) = asked("coco update", "", "y\n");
+    assert!(code == Some(0) && shown.contains("tool: revision 1 -> revision 2"), "{shown}");
 }
 
 #[test]
