@@ -28,10 +28,12 @@ use crate::install::{Lock, lock_shared, make_private};
 use crate::plan::{NETWORK_SOCKET, Plan};
 use crate::term;
 
+mod caller;
 mod programs;
 mod run_directory;
 mod terminal;
 
+use caller::Caller;
 use programs::resolver;
 pub use programs::{Fetched, ask, build, fetch, guard};
 use run_directory::RunDirectory;
@@ -76,6 +78,10 @@ pub fn run(plan: &Plan) -> Result<(Outcome, Summary), Error> {
         && let Some(pipe) = session.engine.stdin.take()
     {
         terminal::pump(pipe);
+    }
+    // Who asked for hangups to be ignored meant this one as well.
+    if plan.streams == Streams::Pipes && !ignored_signals().contains(&Signal::SIGHUP) {
+        session.caller = Caller::now();
     }
     session.wait()?;
     let summary = session.finish_network();
@@ -172,6 +178,7 @@ struct Session<'a> {
     helper: Option<UnixStream>,
     deadline: Option<Instant>,
     patience: Patience,
+    caller: Caller,
     end: End,
     broker: Option<Broker>,
     _directory: RunDirectory<'a>,
@@ -228,6 +235,7 @@ impl<'a> Session<'a> {
             helper: None,
             deadline: None,
             patience: Patience::ToolDecides,
+            caller: Caller::Unwatched,
             end: End::default(),
             _directory: directory,
             _locks: locks,
@@ -254,6 +262,10 @@ impl<'a> Session<'a> {
             if self.poll() {
                 self.attend();
             }
+            if self.caller.is_gone() {
+                self.caller = Caller::Unwatched;
+                self.signal(Signal::SIGHUP);
+            }
             while let Ok(Some(info)) = self.signals.read_signal() {
                 if let Some(signal) =
                     i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok())
@@ -264,21 +276,32 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sleeps until a signal or the helper calls; whether the helper does.
-    fn poll(&self) -> bool {
+    /// Sleeps until a signal or the helper calls, or the caller falls silent; whether the helper does.
+    fn poll(&mut self) -> bool {
+        let input = io::stdin();
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        if let Some(helper) = &self.helper {
-            fds.push(PollFd::new(helper.as_fd(), PollFlags::POLLIN));
-        } else if let Some(listener) = &self.listener {
-            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+        let connection = match (&self.helper, &self.listener) {
+            (Some(helper), _) => Some(helper.as_fd()),
+            (None, listener) => listener.as_ref().map(UnixListener::as_fd),
+        };
+        fds.extend(connection.map(|connection| PollFd::new(connection, PollFlags::POLLIN)));
+        if self.caller.speaks() {
+            // What it says is the tool's to read: only that it has stopped is asked for.
+            fds.push(PollFd::new(input.as_fd(), PollFlags::empty()));
         }
         let timeout = match self.deadline {
-            None => PollTimeout::NONE,
             Some(_) => PollTimeout::from(100_u8),
+            None if self.caller.is_silent() => PollTimeout::try_from(caller::LOOK).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
         };
         // An interrupted wait is as good as a finished one: everything is looked at again.
         let _ = poll(&mut fds, timeout);
-        fds.get(1).and_then(PollFd::any).unwrap_or(false)
+        let any = |place: usize| fds.get(place).and_then(PollFd::any).unwrap_or(false);
+        let calls = connection.is_some() && any(1);
+        if any(1 + usize::from(connection.is_some())) {
+            self.caller.hung_up();
+        }
+        calls
     }
 
     /// Takes the helper's connection, or its next message.

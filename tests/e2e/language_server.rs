@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Background, World, each_engine, processes_with, until};
 
-each_engine!(pyright);
+each_engine!(pyright, a_server_that_ignores_the_end_of_its_input);
 
 /// The tool's name, and its program's.
 const SERVER: &str = "pyright-langserver";
@@ -110,6 +110,67 @@ done <&"${COPROC[0]}"
     kill(Pid::from_raw(shell.0.id().cast_signed()), Signal::SIGKILL).unwrap();
     shell.ends(GONE);
     all_gone(world, "the editor was killed");
+}
+
+/// Starts the tool twice, both times with pipes whose other ends this shell alone holds, and waits to be killed.
+const EDITOR: &str = r#"
+coproc exec "$0" -c "$1"
+read -r line <&"${COPROC[0]}"
+echo "$line"
+read -r order
+exec {COPROC[1]}>&-
+read -r order
+"#;
+
+/// Such a server finds out by looking for the editor's process, which it can't from inside.
+fn a_server_that_ignores_the_end_of_its_input(world: &World) {
+    const STAYS: &str = "stays";
+    world.tool(STAYS, &json!({"tool": "python@system", "command": "python3"}));
+    let link = world.up(STAYS);
+    let project = world.project("p");
+    let program = "import signal, sys, time; signal.signal(signal.SIGHUP, signal.SIG_IGN); print('up', flush=True); time.sleep(600)";
+    // The image may have to be built first.
+    world.coco(["run", STAYS, "-c", ""]).succeeds();
+    let start = || {
+        let mut shell = world.command("/bin/bash");
+        shell.args(["-c", EDITOR]).arg(&link).arg(program).current_dir(&project);
+        let mut shell = Background::start(&mut shell);
+        assert_eq!(shell.line(), "up");
+        shell
+    };
+    let gone = |what: &str| {
+        let started = Instant::now();
+        until(what, Duration::from_secs(20), || world.containers(STAYS).is_empty().then_some(()));
+        // Half a second until it is looked for, one until the tool has had its time.
+        assert!(started.elapsed() < GONE + Duration::from_millis(2500), "{what}: gone after {:?}", started.elapsed());
+    };
+    // The control: the editor is there, and has nothing more to say.
+    let mut silent = start();
+    writeln!(silent.0.stdin.as_mut().unwrap(), "close").unwrap();
+    thread::sleep(Duration::from_secs(4));
+    assert_eq!(world.containers(STAYS).len(), 1, "it was ended with its editor there");
+    silent.send(Signal::SIGKILL);
+    gone("the silent editor was killed");
+    let mut busy = start();
+    busy.send(Signal::SIGKILL);
+    gone("the editor was killed");
+    busy.ends(GONE);
+    silent.ends(GONE);
+    // And where only the starter has gone, while the pipes are held, the tool goes on.
+    let mut starter = world.command("/bin/sh");
+    starter
+        .args(["-c", r#"exec 3<&0; "$0" -c "$1" <&3 & exec sleep 600"#])
+        .arg(&link)
+        .arg(program)
+        .current_dir(&project);
+    let mut starter = Background::start(&mut starter);
+    assert_eq!(starter.line(), "up");
+    starter.send(Signal::SIGKILL);
+    drop(starter.0.stdin.take());
+    thread::sleep(Duration::from_secs(4));
+    assert_eq!(world.containers(STAYS).len(), 1, "somebody still reads what it prints");
+    drop(starter.0.stdout.take());
+    gone("nobody holds its pipes");
 }
 
 /// Insists that no container and no client of the engine is left, within the limit.

@@ -1,0 +1,70 @@
+//! Who started coco and speaks with the tool through pipes, as an editor does with its language server.
+//!
+//! The bare tool would notice that its editor is gone by looking for the process. From inside, that
+//! process seems to be there for ever (decision 0011), so coco looks in its place.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::{Pid, getppid};
+
+/// How often a caller that has closed coco's standard input is looked for.
+pub const LOOK: Duration = Duration::from_millis(500);
+
+/// What is known of the caller.
+#[derive(Debug)]
+pub enum Caller {
+    /// It does not speak through pipes, or its end means nothing to the run.
+    Unwatched,
+    /// It holds the other end of standard input.
+    Speaks(Pid),
+    /// Nobody holds the other end of standard input. That alone is the tool's to see.
+    Silent(Pid),
+}
+
+impl Caller {
+    /// The process that started this one, if both ways to it are pipes or sockets.
+    pub fn now() -> Caller {
+        let (input, output) = (io::stdin(), io::stdout());
+        if is_pipe(input.as_fd()) && is_pipe(output.as_fd()) { Caller::Speaks(getppid()) } else { Caller::Unwatched }
+    }
+
+    /// Whether standard input is to be watched.
+    pub fn speaks(&self) -> bool {
+        matches!(self, Caller::Speaks(_))
+    }
+
+    /// Takes note that standard input was hung up.
+    pub fn hung_up(&mut self) {
+        if let Caller::Speaks(pid) = *self {
+            *self = Caller::Silent(pid);
+        }
+    }
+
+    /// Whether the caller is to be looked for now and then.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Caller::Silent(_))
+    }
+
+    /// Whether it is gone for good: nobody writes to the tool, nobody reads from it, and whoever started coco
+    /// is not its parent any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Caller::Silent(pid) if getppid() != *pid) && is_hung_up(io::stdout().as_fd())
+    }
+}
+
+fn is_pipe(stream: BorrowedFd<'_>) -> bool {
+    let Ok(stat) = fstat(stream) else { return false };
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    kind == SFlag::S_IFIFO || kind == SFlag::S_IFSOCK
+}
+
+/// Whether the other end of a pipe or socket is closed; a pipe's reading end tells it as an error.
+fn is_hung_up(stream: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds.iter().filter_map(PollFd::revents).any(|seen| seen.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
+}
