@@ -30,9 +30,10 @@ build: ## build the static program, dist/coco
 install: build ## install dist/coco into PREFIX/bin
 	install -D -m 0755 dist/coco "$(DESTDIR)$(PREFIX)/bin/coco"
 
-sign: ## sign what changed in store/ (KEY=path of the secret key)
-	@test -n "$(KEY)" || { echo "usage: make sign KEY=path" >&2; exit 2; }
-	scripts/sign.sh "$(KEY)"
+STORE ?= store
+sign: ## sign what changed in store/ (KEY=path of the secret key; STORE=directory for another one)
+	@test -n "$(KEY)" || { echo "usage: make sign KEY=path [STORE=directory]" >&2; exit 2; }
+	scripts/sign.sh "$(KEY)" "$(STORE)"
 
 store-check: ## prove that files, signatures, comments and index of store/ agree
 	touch store/index.json

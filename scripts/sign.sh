@@ -1,13 +1,16 @@
 #!/bin/sh
-# Signs what changed in store/: raises the revision of a changed file, makes the index anew when
-# anything in it changed, and leaves everything else untouched. Run by `make sign KEY=...`.
+# Signs what changed in a store: raises the revision of a changed file, makes the index anew when
+# anything in it changed, and leaves everything else untouched. The store is a directory with coco
+# files and the public key, coco.pub. COCO_INDEX_RENEW=1 makes the index anew in any case, with a new date
+# of expiry. Run by `make sign KEY=path [STORE=directory]`.
 set -eu
 
-key=${1:?usage: scripts/sign.sh KEY}
-store=$(dirname "$0")/../store
+key=${1:?usage: scripts/sign.sh KEY [DIRECTORY]}
+store=${2:-$(dirname "$0")/../store}
 expires_in=${COCO_INDEX_DAYS:-365}
 coco=${COCO:-$(dirname "$0")/../dist/coco}
 
+[ -f "$store/coco.pub" ] || { echo "sign: $store/coco.pub, the public key, is missing" >&2; exit 1; }
 [ -x "$coco" ] || { echo "sign: $coco is missing, and it has to check the files: make build, or COCO=path" >&2; exit 1; }
 
 # The revision in a signature's trusted comment; 0 when there is no signature.
@@ -37,7 +40,8 @@ for file in "$store"/*.json; do
     [ "$name" != index ] || continue
     is_signed "$file" || sign "$file" "coco-config name=$name"
 done
-is_signed "$store/Containerfile" || sign "$store/Containerfile" coco-containerfile
+# Only the store inside the program has one.
+[ ! -f "$store/Containerfile" ] || is_signed "$store/Containerfile" || sign "$store/Containerfile" coco-containerfile
 
 # What the index says of the tools, sorted by name.
 tools=$(for file in "$store"/*.json; do
@@ -47,7 +51,7 @@ tools=$(for file in "$store"/*.json; do
         '{($name): {revision: $revision, tool: .tool, description: .description}}' "$file"
 done | jq -s -S add)
 old=$(jq -S .tools "$store/index.json" 2>/dev/null || true)
-if [ "$tools" != "$old" ] || ! is_signed "$store/index.json"; then
+if [ "$tools" != "$old" ] || [ "${COCO_INDEX_RENEW:-}" = 1 ] || ! is_signed "$store/index.json"; then
     next=$(($(revision "$store/index.json") + 1))
     expires=$(date -u -d "+$expires_in days" +%F)
     printf '%s' "$tools" | jq --argjson revision "$next" --arg expires "$expires" \

@@ -175,7 +175,7 @@ impl Shelf {
             return Err(Error::NotInStore { name: name.to_string(), nearest: nearest.map(str::to_owned) });
         };
         let (signed, what) = match &self.place {
-            Place::Bundled => (store::bundled(name)?, format!("{name}.json in the {BUNDLED}")),
+            Place::Bundled => (store::bundled(name)?, format!("{name}.json in {BUNDLED}")),
             Place::At(base) => {
                 let url = format!("{base}/{name}.json");
                 // A store whose index was read is no longer one that can't be reached.
@@ -208,7 +208,7 @@ impl Shelf {
 }
 
 /// The name of the store inside this program.
-pub const BUNDLED: &str = "bundled store";
+pub const BUNDLED: &str = "the bundled store";
 
 fn verify(bytes: &[u8], signature: &[u8], trusted: &[TrustedKey], subject: &Subject) -> Result<Verified, String> {
     let keys: Vec<_> = trusted.iter().map(|trusted| trusted.key.clone()).collect();

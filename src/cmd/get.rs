@@ -57,7 +57,7 @@ fn get_one(world: &World, name: &ToolName, shelf: &Shelf) -> Result<(), Error> {
     let signed = shelf.coco_file(world, name)?;
     tools::write(world, name, &signed, shelf.name())?;
     term::out(&format!(
-        "{name}: from the {}, revision {}, written to {}\n",
+        "{name}: from {}, revision {}, written to {}\n",
         place(shelf.name()),
         signed.verified.revision(),
         term::path(&path)
@@ -78,9 +78,9 @@ fn absent(world: &World, name: &ToolName) -> Result<(), Error> {
     }
 }
 
-/// A store's name in a sentence that says "from the".
+/// A store's name in a sentence.
 fn place(from: &str) -> String {
-    if from == fetch::BUNDLED { from.to_owned() } else { format!("store at {from}") }
+    if from == fetch::BUNDLED { from.to_owned() } else { format!("the store at {from}") }
 }
 
 /// The store that is meant: the one that was typed, where a file came from, the one of the environment, or the

@@ -154,7 +154,7 @@ fn every_file_of_the_store_passes_lint_without_a_warning() {
         verified
             .text()
             .lines()
-            .all(|line| line.contains("  store  revision ") && line.ends_with(", from bundled store")),
+            .all(|line| line.contains("  store  revision ") && line.ends_with(", from the bundled store")),
         "{verified:?}"
     );
 }

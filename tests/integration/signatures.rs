@@ -104,7 +104,7 @@ fn get_writes_the_very_bytes_and_the_signature() {
     let verified = world.coco(["verify", "eslint"]).exits(0);
     assert!(
         verified.text().starts_with("eslint  store  revision 1, key ")
-            && verified.text().ends_with(", from bundled store\n")
+            && verified.text().ends_with(", from the bundled store\n")
     );
 }
 
