@@ -60,6 +60,15 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A store's index is signed by another key than before.
+    AnotherKey {
+        /// Which index.
+        what: String,
+        /// The number of the key now.
+        key: String,
+        /// The name of the key before.
+        before: String,
+    },
     /// A public key file is none.
     Key {
         /// The file.
@@ -204,6 +213,9 @@ impl Error {
             Error::Signature { .. } => {
                 "do not use the file; fetch it again with coco get, or write your own".to_owned()
             }
+            Error::AnotherKey { before, .. } => {
+                format!("ask who runs the store; if its old key is no longer to be trusted: coco key remove {before}")
+            }
             Error::Key { .. } => {
                 "a key file has two lines, as minisign -G writes it; remove it if it is not yours".to_owned()
             }
@@ -261,6 +273,9 @@ impl fmt::Display for Error {
             }
             Error::Io { action, path, source } => write!(formatter, "can't {action} {}: {source}", term::path(path)),
             Error::Signature { what, reason } => write!(formatter, "the signature of {what} does not hold: {reason}"),
+            Error::AnotherKey { what, key, before } => {
+                write!(formatter, "{what} is signed by the key {key}, and was signed by {before} before")
+            }
             Error::Key { path, reason } => write!(formatter, "{}: {reason}", term::path(path)),
             Error::Rollback { what, reason } => write!(formatter, "{what} is refused: {reason}"),
             Error::Widening { tool } => write!(formatter, "{tool} is not updated: it would grant more"),

@@ -89,6 +89,11 @@ pub struct Terminals {
     pub stderr: bool,
 }
 
+fn current_directory() -> io::Result<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
+    std::env::current_dir().and_then(fs::canonicalize)
+}
+
 impl World {
     /// Reads the process's surroundings.
     pub fn read() -> Result<World, Error> {
@@ -119,6 +124,15 @@ impl World {
             pid: std::process::id(),
             variables,
         })
+    }
+
+    /// Refuses directories of coco's own that lie in the project that the caller works in.
+    pub fn has_private_directories(&self) -> Result<(), Error> {
+        match current_directory() {
+            Ok(cwd) => outside_of_projects(self, &cwd),
+            // A place that is gone is in no project.
+            Err(_) => Ok(()),
+        }
     }
 
     /// A variable that is set to something.
@@ -267,9 +281,7 @@ pub struct Display {
 impl Facts {
     /// Looks at everything that the decision about `file` needs.
     pub fn gather(world: &World, file: &CocoFile, consent: Option<Consent>) -> Result<Facts, Error> {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
-        let cwd =
-            std::env::current_dir().and_then(fs::canonicalize).map_err(Error::io("find the current directory", "."))?;
+        let cwd = current_directory().map_err(Error::io("find the current directory", "."))?;
         let project = project_of(&cwd);
         let runtime = &world.directories.runtime;
         // Links for paths that no engine can carry lie there, so it must be one that all can.

@@ -2,6 +2,7 @@
 //! bounded in size and time, and nothing is trusted before its signature was checked.
 
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 use crate::config::MAX_FILE;
 use crate::error::Error;
@@ -67,10 +68,14 @@ pub fn base(world: &World, typed: Option<&OsStr>) -> Result<Option<String>, Erro
     })
 }
 
-/// Whether a text can be a store's address.
+/// Whether a text can be a store's address: a host without a user's name or password, or a directory.
 pub fn is_address(text: &str) -> bool {
-    ["https://", "file:///"].iter().any(|scheme| text.starts_with(scheme))
-        && text.bytes().all(|byte| byte.is_ascii_graphic())
+    let place = match text.strip_prefix("https://") {
+        Some(rest) => rest.split('/').next().filter(|host| !host.contains('@')),
+        None => text.strip_prefix("file:///"),
+    };
+    place.is_some_and(|place| !place.is_empty())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\".contains(&byte))
         && text.len() <= 1024
 }
 
@@ -140,23 +145,31 @@ impl Shelf {
                 trust::keep_successor(world, &key, &named).map_err(Failure::Refused)?;
                 let words = format!(
                     "{base} has a new key {}, signed with its old one {old}; it is now trusted: coco key list",
-                    key.number
+                    key.id.number
                 );
                 term::note("warning", &words);
-                trusted = vec![key];
+                // First, for it is the first and only one that was tried.
+                trusted.insert(0, key);
             }
         }
         let refused = |reason: String| Failure::Refused(Error::Signature { what: url.clone(), reason });
         let verified = checked.map_err(refused)?;
         let index = Index::parse(&verified)
             .map_err(|error| Failure::Refused(Error::Config { file: url.clone().into(), error }))?;
-        let key = trusted.into_iter().nth(verified.signer()).ok_or_else(|| refused(UNKNOWN_KEY.to_owned()))?;
-        let mut memory = Memory::of(world, &key.number).map_err(Failure::Refused)?;
+        let key = trusted.get(verified.signer()).cloned().ok_or_else(|| refused(UNKNOWN_KEY.to_owned()))?;
+        let mut memory = Memory::of(world, &key.id).map_err(Failure::Refused)?;
         memory.allow_index(&url, index.revision).map_err(Failure::Refused)?;
+        current(world, &url, &index, &key, &trusted).map_err(Failure::Refused)?;
+        memory::hold_address(world, base, &key.id, &trusted).map_err(Failure::Refused)?;
         tell_dates(base, &index, &memory);
         memory.saw_index(index.revision);
         memory.save(memory::now()).map_err(Failure::Refused)?;
         Ok(Shelf { place: Place::At(base.to_owned()), index, key })
+    }
+
+    /// The key that signed its index.
+    pub fn key(&self) -> &TrustedKey {
+        &self.key
     }
 
     /// Its name for people and records.
@@ -199,7 +212,7 @@ impl Shelf {
             return Err(Error::Rollback { what, reason });
         }
         // Read anew: another shelf with the same key may have written since.
-        let mut memory = Memory::of(world, &self.key.number)?;
+        let mut memory = Memory::of(world, &self.key.id)?;
         memory.allow_file(&what, name, revision)?;
         memory.saw_file(name, revision);
         memory.save(memory::now())?;
@@ -215,6 +228,22 @@ fn verify(bytes: &[u8], signature: &[u8], trusted: &[TrustedKey], subject: &Subj
     signed::verify(bytes.to_vec(), signature, &keys, subject)
 }
 
+/// Refuses an index that something newer has taken the place of: the one inside this program, or a key.
+fn current(world: &World, url: &str, index: &Index, key: &TrustedKey, trusted: &[TrustedKey]) -> Result<(), Error> {
+    let refused = |reason: String| Err(Error::Rollback { what: url.to_owned(), reason });
+    if key.name == trust::BUILT_IN {
+        let own = store::index()?.revision;
+        if own > index.revision {
+            return refused(format!("it is revision {}, older than the bundled {own}", index.revision));
+        }
+    }
+    // Often because somebody else has the old one now.
+    match trust::successor(world, &key.id, trusted) {
+        Some(next) => refused(format!("it is signed by the key {}, which {} has followed", key.id.number, next.name)),
+        None => Ok(()),
+    }
+}
+
 /// The key that comes after a trusted one.
 struct Successor {
     key: TrustedKey,
@@ -224,7 +253,8 @@ struct Successor {
     old: String,
 }
 
-/// A store that has a new key says so in `successor.pub`, signed with the old one.
+/// A store that has a new key says so in `successor.pub`, signed with the old one. A key has one successor, and
+/// what the user has removed does not come back.
 fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option<Successor>, Failure> {
     let url = format!("{base}/successor.pub");
     let (Ok(bytes), Ok(signature)) =
@@ -236,9 +266,18 @@ fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option
     let verified = verify(&bytes, &signature, trusted, &Subject::Key).map_err(refused)?;
     let text = std::str::from_utf8(verified.bytes()).map_err(|_| refused("it is no text".to_owned()))?;
     let mut key = TrustedKey::new("", text).map_err(refused)?;
-    key.name = format!("successor-{}", key.number);
-    let old = trusted.get(verified.signer()).map(|old| old.number.clone()).unwrap_or_default();
-    Ok(Some(Successor { key, signature, old }))
+    key.name = format!("successor-{}", key.id.number);
+    let old = trusted.get(verified.signer()).ok_or_else(|| refused(UNKNOWN_KEY.to_owned()))?;
+    if trust::removed(world).map_err(Failure::Refused)?.contains(&key.id.digest) {
+        return Err(refused(format!("it names the key {}, which you have removed", key.id.number)));
+    }
+    if let Some(known) = trusted.iter().find(|known| known.name == key.name || known.id.number == key.id.number) {
+        return Err(refused(format!("it names a key with the number of {}", known.name)));
+    }
+    if let Some(next) = trust::successor(world, &old.id, trusted) {
+        return Err(refused(format!("{} has named {} already", old.name, next.name)));
+    }
+    Ok(Some(Successor { key, signature, old: old.id.number.clone() }))
 }
 
 fn tell_dates(base: &str, index: &Index, memory: &Memory) {
@@ -258,6 +297,9 @@ fn tell_dates(base: &str, index: &Index, memory: &Memory) {
 /// What curl writes to standard error when it is done: how often it was redirected, the seconds until TLS was
 /// agreed on (zeros when it never was), and HTTP's status (zeros for none).
 const OUTCOME: &str = "%{stderr}%{num_redirects} %{time_appconnect} %{http_code}";
+
+/// The longest that one file may take, when curl's own limit of 20 s does not hold.
+const LONGEST: Duration = Duration::from_secs(25);
 
 fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, Failure> {
     let refused = |reason: String| Failure::Refused(Error::Download { url: url.to_owned(), reason });
@@ -296,7 +338,7 @@ fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, Failure> 
     }
     arguments.extend(["--url".into(), url.into()]);
     let exec::Fetched { code, bytes, outcome } =
-        exec::fetch(&world.program, &curl, &arguments, limit).map_err(Failure::Refused)?;
+        exec::fetch(&world.program, &curl, &arguments, limit, LONGEST).map_err(Failure::Refused)?;
     let mut outcome = outcome.split(' ');
     let mut seen = || outcome.next().unwrap_or_default();
     let reached = [seen(), seen()].iter().any(|number| number.bytes().any(|byte| matches!(byte, b'1'..=b'9')));
@@ -308,7 +350,9 @@ fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, Failure> 
         Some(63) => Err(refused(format!("it is larger than {limit} bytes"))),
         Some(22) if status != "404" => Err(refused(format!("the server answers with HTTP status {status}"))),
         Some(22 | 37) => Err(refused("the store has no such file".to_owned())),
-        Some(code) if UNREACHABLE_CODES.contains(&code) && !reached => Err(Failure::Unreachable(said(code))),
+        Some(code) if UNREACHABLE_CODES.contains(&code) && !reached && url.starts_with("https:") => {
+            Err(Failure::Unreachable(said(code)))
+        }
         Some(code) => Err(refused(said(code))),
         None => Err(refused("curl was killed".to_owned())),
     }

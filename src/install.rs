@@ -174,6 +174,8 @@ pub fn lock_exclusive(path: &Path, waiting: impl FnOnce()) -> Result<Lock, Error
         .create(true)
         .truncate(false)
         .write(true)
+        // Not through a link, and a pipe in its place is an error and no wait.
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .mode(0o600)
         .open(path)
         .map_err(Error::io("open", path))?;

@@ -15,6 +15,7 @@ use crate::facts::World;
 use crate::install::{read_limited, write_record_json};
 use crate::json;
 use crate::names::ToolName;
+use crate::trust::{self, KeyId, TrustedKey};
 
 /// The largest record, in bytes.
 const MAX_MEMORY: usize = 1 << 20;
@@ -32,8 +33,8 @@ pub struct Memory {
 
 impl Memory {
     /// What is on record for a key. A broken record is an error: forgetting would allow what it forbids.
-    pub fn of(world: &World, key: &str) -> Result<Memory, Error> {
-        let path = world.directories.state.join("store").join(format!("{key}.json"));
+    pub fn of(world: &World, key: &KeyId) -> Result<Memory, Error> {
+        let path = directory(world).join(format!("{}.json", key.digest));
         let Some(bytes) = read_limited(&path, MAX_MEMORY).map_err(Error::io("read", &path))? else {
             return Ok(Memory { path, ..Memory::default() });
         };
@@ -84,6 +85,44 @@ impl Memory {
         let text = json!({"index": self.index, "latest": self.latest, "files": self.files});
         write_record_json(&self.path, &text)
     }
+}
+
+fn directory(world: &World) -> PathBuf {
+    world.directories.state.join("store")
+}
+
+/// The most that is read of the addresses' record, in bytes.
+const MAX_ADDRESSES: usize = 1 << 20;
+
+/// Holds a store's address to the key that signed its index before, as long as that key is trusted, or to one
+/// that comes after it: one who may sign for a store of their own can't speak in the place of another's.
+pub fn hold_address(world: &World, base: &str, key: &KeyId, trusted: &[TrustedKey]) -> Result<(), Error> {
+    let path = directory(world).join("addresses").join("keys.json");
+    let bytes = read_limited(&path, MAX_ADDRESSES).map_err(Error::io("read", &path))?;
+    let mut known: BTreeMap<String, String> = match bytes {
+        None => BTreeMap::new(),
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
+            let hint = "remove it to forget which keys the stores have had";
+            Error::Config { error: json::JsonError::new("", "not what coco wrote there", hint), file: path.clone() }
+        })?,
+    };
+    match known.get(base) {
+        Some(before) if *before == key.digest => return Ok(()),
+        Some(before) => {
+            if let Some(before) = trusted.iter().find(|trusted| trusted.id.digest == *before)
+                && !trust::succeeds(world, &before.id.digest, &key.digest)?
+            {
+                return Err(Error::AnotherKey {
+                    what: format!("{base}/index.json"),
+                    key: key.number.clone(),
+                    before: before.name.clone(),
+                });
+            }
+        }
+        None => {}
+    }
+    known.insert(base.to_owned(), key.digest.clone());
+    write_record_json(&path, &json!(known))
 }
 
 fn newer(what: &str, revision: u64, seen: u64) -> Result<(), Error> {

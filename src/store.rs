@@ -10,7 +10,7 @@ use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::names::{ToolName, nearest};
 use crate::signed::{self, Index, Subject, Verified};
-use crate::trust::{self, TrustedKey};
+use crate::trust::{self, KeyId, TrustedKey};
 
 /// What `build.rs` laid down: each file of `store/` and its signature, deflated.
 #[derive(RustEmbed)]
@@ -74,8 +74,8 @@ pub struct Signed {
     pub verified: Verified,
     /// The signature file.
     pub signature: Vec<u8>,
-    /// The number of the key that made it.
-    pub key: String,
+    /// The key that made it.
+    pub key: KeyId,
     /// The parsed file.
     pub file: CocoFile,
 }
@@ -96,7 +96,8 @@ pub fn config_file(
     if let Some(error) = config::unfit_for_store(&file) {
         return Err(Error::Config { file: what.into(), error });
     }
-    let key = trusted.get(verified.signer()).map(|trusted| trusted.number.clone()).unwrap_or_default();
+    let unknown = || Error::Signature { what: what.to_owned(), reason: signed::UNKNOWN_KEY.to_owned() };
+    let key = trusted.get(verified.signer()).ok_or_else(unknown)?.id.clone();
     Ok(Signed { verified, signature, key, file })
 }
 

@@ -14,7 +14,8 @@ use crate::json::JsonError;
 use crate::names::ToolName;
 use crate::signed::{MAX_SIGNATURE, Subject, verify};
 use crate::store::Signed;
-use crate::{store, term, trust};
+use crate::trust::{self, KeyId};
+use crate::{store, term};
 
 /// A configured tool.
 #[derive(Debug, Clone)]
@@ -38,8 +39,8 @@ pub enum Origin {
     Store {
         /// Its revision.
         revision: u64,
-        /// The number of the key that signed it.
-        key: String,
+        /// The key that signed it.
+        key: KeyId,
     },
     /// Written by the user: there is no signature.
     Local,
@@ -109,8 +110,8 @@ pub fn origin(world: &World, name: &ToolName, bytes: &[u8]) -> Result<Origin, Er
         let Some(signature) = read_limited(&path, MAX_SIGNATURE).map_err(Error::io("read", &path))? else { continue };
         match verify(bytes.to_vec(), &signature, &keys, &Subject::Config(name.clone())) {
             Ok(verified) => {
-                let key = trusted.get(verified.signer()).map(|key| key.number.clone()).unwrap_or_default();
-                return Ok(Origin::Store { revision: verified.revision(), key });
+                let Some(key) = trusted.get(verified.signer()) else { continue };
+                return Ok(Origin::Store { revision: verified.revision(), key: key.id.clone() });
             }
             Err(reason) => {
                 if outcome == Origin::Local {
@@ -139,7 +140,7 @@ fn came_from_path(world: &World, name: &ToolName) -> PathBuf {
 pub struct CameFrom {
     /// The store's address, or the bundled store's name.
     pub store: String,
-    /// The number of the key that signed it.
+    /// The digest of the key that signed it.
     pub key: String,
 }
 
@@ -154,7 +155,7 @@ pub fn came_from(world: &World, name: &ToolName) -> Option<CameFrom> {
 /// interrupted, the file is the old or the new one, and a signature of it is there.
 pub fn write(world: &World, name: &ToolName, signed: &Signed, from: &str) -> Result<(), Error> {
     let (signature, new) = (signature_path(world, name), new_signature_path(world, name));
-    write_atomically(&came_from_path(world, name), format!("{from}\n{}\n", signed.key).as_bytes())?;
+    write_atomically(&came_from_path(world, name), format!("{from}\n{}\n", signed.key.digest).as_bytes())?;
     write_atomically(&new, &signed.signature)?;
     write_atomically(&path(world, name), signed.verified.bytes())?;
     fs::rename(&new, &signature).map_err(Error::io("write", signature))

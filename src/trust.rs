@@ -9,7 +9,7 @@ use minisign_verify::PublicKey;
 
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{read_limited, write_atomically};
+use crate::install::{digest, read_limited, write_atomically};
 use crate::signed::{MAX_SIGNATURE, Subject, key_number, public_key, verify};
 use crate::store::PUBLIC_KEY;
 
@@ -19,13 +19,22 @@ pub const MAX_KEY: usize = 1024;
 /// The name of the key that is compiled in.
 pub const BUILT_IN: &str = "built-in";
 
+/// Which key it is. Whoever makes a key can choose its number, so that it is for people alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyId {
+    /// Its number, as minisign prints it: 16 hexadecimal digits.
+    pub number: String,
+    /// SHA-256 of the key as its file spells it, in base 64; hexadecimal.
+    pub digest: String,
+}
+
 /// A key that may sign coco files.
 #[derive(Debug, Clone)]
 pub struct TrustedKey {
     /// Its name: the file's, without `.pub`.
     pub name: String,
-    /// Its number, as minisign prints it.
-    pub number: String,
+    /// Which key it is.
+    pub id: KeyId,
     /// Its file.
     pub text: String,
     /// The key.
@@ -37,7 +46,8 @@ impl TrustedKey {
     pub fn new(name: &str, text: &str) -> Result<TrustedKey, String> {
         let key = public_key(text)?;
         let number = key_number(text).ok_or("no minisign public key: its number can't be read")?;
-        Ok(TrustedKey { name: name.to_owned(), number, text: text.to_owned(), key })
+        let id = KeyId { number, digest: digest(text.lines().nth(1).unwrap_or_default().as_bytes()) };
+        Ok(TrustedKey { name: name.to_owned(), id, text: text.to_owned(), key })
     }
 }
 
@@ -77,20 +87,57 @@ pub fn keep_successor(world: &World, key: &TrustedKey, signature: &[u8]) -> Resu
     write_atomically(&path(world, &key.name), key.text.as_bytes())
 }
 
-/// Whether a trusted key comes after another: the old one signed it, or one that itself comes after the old one.
+/// Whether a trusted key, by its digest, comes after another: the old one signed it, or one that itself comes
+/// after the old one.
 pub fn succeeds(world: &World, old: &str, new: &str) -> Result<bool, Error> {
     let keys = keys(world)?;
-    let mut number = new.to_owned();
+    let mut digest = new;
     // No chain is longer than there are keys.
     for _ in &keys {
-        let Some(key) = keys.iter().find(|key| key.number == number) else { return Ok(false) };
+        let Some(key) = keys.iter().find(|key| key.id.digest == digest) else { return Ok(false) };
         match named_by(world, key, &keys) {
-            Some(by) if by.number == old => return Ok(true),
-            Some(by) => number.clone_from(&by.number),
+            Some(by) if by.id.digest == old => return Ok(true),
+            Some(by) => digest = &by.id.digest,
             None => return Ok(false),
         }
     }
     Ok(false)
+}
+
+/// The trusted key that a key has named as the next one.
+pub fn successor<'keys>(world: &World, key: &KeyId, keys: &'keys [TrustedKey]) -> Option<&'keys TrustedKey> {
+    keys.iter().find(|next| named_by(world, next, keys).is_some_and(|by| by.id == *key))
+}
+
+/// Where the keys are noted that the user has removed: none of them comes back by being named.
+fn removed_path(world: &World) -> PathBuf {
+    directory(world).join("removed")
+}
+
+/// The most that is read of the removed keys, in bytes; a line has 65.
+const MAX_REMOVED: usize = 1 << 20;
+
+/// The digests of the keys that the user has removed.
+pub fn removed(world: &World) -> Result<Vec<String>, Error> {
+    let path = removed_path(world);
+    let bytes = read_limited(&path, MAX_REMOVED).map_err(Error::io("read", &path))?.unwrap_or_default();
+    let text =
+        String::from_utf8(bytes).map_err(|_| Error::Key { path: path.clone(), reason: "it is no text".to_owned() })?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// Notes whether a key was removed by the user.
+pub fn note_removed(world: &World, key: &KeyId, is_removed: bool) -> Result<(), Error> {
+    let mut digests = removed(world)?;
+    if digests.contains(&key.digest) == is_removed {
+        return Ok(());
+    }
+    digests.retain(|digest| *digest != key.digest);
+    if is_removed {
+        digests.push(key.digest.clone());
+    }
+    let text: String = digests.iter().map(|digest| format!("{digest}\n")).collect();
+    write_atomically(&removed_path(world), text.as_bytes())
 }
 
 /// The trusted key that has named this one as the next.

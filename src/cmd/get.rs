@@ -47,7 +47,9 @@ pub fn get(world: &World, line: &Line) -> Result<u8, Error> {
 
 /// Only one coco changes coco files.
 pub fn lock(world: &World) -> Result<Lock, Error> {
-    lock_exclusive(&world.directories.tools.join(".lock"), || term::say("waiting for another coco that fetches"))
+    lock_exclusive(&world.directories.tools.join(".lock"), || {
+        term::say("waiting for another coco that changes coco files or keys");
+    })
 }
 
 fn get_one(world: &World, name: &ToolName, shelf: &Shelf) -> Result<(), Error> {
@@ -58,7 +60,7 @@ fn get_one(world: &World, name: &ToolName, shelf: &Shelf) -> Result<(), Error> {
     tools::write(world, name, &signed, shelf.name())?;
     term::out(&format!(
         "{name}: from {}, revision {}, written to {}\n",
-        place(shelf.name()),
+        place(shelf),
         signed.verified.revision(),
         term::path(&path)
     ));
@@ -78,9 +80,12 @@ fn absent(world: &World, name: &ToolName) -> Result<(), Error> {
     }
 }
 
-/// A store's name in a sentence.
-fn place(from: &str) -> String {
-    if from == fetch::BUNDLED { from.to_owned() } else { format!("the store at {from}") }
+/// A store in a sentence, with whose it is: of the bundled one everybody knows.
+fn place(shelf: &Shelf) -> String {
+    match shelf.name() {
+        fetch::BUNDLED => fetch::BUNDLED.to_owned(),
+        base => format!("the store at {base}, key {} {}", shelf.key().name, shelf.key().id.number),
+    }
 }
 
 /// The store that is meant: the one that was typed, where a file came from, the one of the environment, or the

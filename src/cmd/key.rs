@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::get::lock;
 use super::print;
 use crate::applet::Switch;
 use crate::args::Line;
@@ -20,24 +21,30 @@ pub fn key(world: &World, line: &Line) -> Result<u8, Error> {
     let words: Vec<&str> = line.operands.iter().map(|word| word.to_str().unwrap_or("\u{fffd}")).collect();
     match words.as_slice() {
         ["list"] => list(world, line),
-        ["add", _] => add(world, line.operands.get(1).map_or(Path::new(""), Path::new)),
-        ["remove", name] => remove(world, name),
+        ["add", _] => {
+            let _lock = lock(world)?;
+            add(world, line.operands.get(1).map_or(Path::new(""), Path::new))
+        }
+        ["remove", name] => {
+            let _lock = lock(world)?;
+            remove(world, name)
+        }
         _ => Err(Error::usage("what to do with keys is not clear", "usage: coco key list | add FILE | remove NAME")),
     }
 }
 
 fn list(world: &World, line: &Line) -> Result<u8, Error> {
     let keys = trust::keys(world)?;
-    let after = |key: &TrustedKey| trust::named_by(world, key, &keys).map(|by| by.number.clone());
+    let after = |key: &TrustedKey| trust::named_by(world, key, &keys).map(|by| by.id.number.clone());
     if line.has(Switch::Json) {
-        let row = |key: &TrustedKey| json!({"name": key.name, "number": key.number, "named_by": after(key)});
+        let row = |key: &TrustedKey| json!({"name": key.name, "number": key.id.number, "named_by": after(key)});
         return print(&format!("{:#}\n", Value::Array(keys.iter().map(row).collect())));
     }
     let rows: Vec<Vec<String>> = keys
         .iter()
         .map(|key| {
             let named = after(key).map(|number| format!("named by {number}")).unwrap_or_default();
-            vec![term::printable(&key.name), key.number.clone(), named]
+            vec![term::printable(&key.name), key.id.number.clone(), named]
         })
         .collect();
     print(&term::table(&rows))
@@ -58,18 +65,18 @@ fn add(world: &World, file: &Path) -> Result<u8, Error> {
     })?;
     let key = trust::read(name, file)?;
     let keys = trust::keys(world)?;
-    if let Some(known) = keys.iter().find(|known| known.number == key.number) {
-        return Err(Error::usage(
-            format!("the key {} is there already, as {}", key.number, known.name),
-            "coco key list shows all",
-        ));
+    if let Some(known) = keys.iter().find(|known| known.id.number == key.id.number) {
+        let words = if known.id == key.id { "is there already" } else { "has the number of another key" };
+        let message = format!("the key {} {words}: {}", key.id.number, known.name);
+        return Err(Error::usage(message, "coco key list shows all"));
     }
     let path = trust::path(world, name);
     if path.symlink_metadata().is_ok() {
         return Err(Error::Exists { path, hint: "remove it first, or give the new one another name".to_owned() });
     }
+    trust::note_removed(world, &key.id, false)?;
     write_atomically(&path, key.text.as_bytes())?;
-    print(&format!("{name}: {} may now sign coco files; compare the number with who gave it to you\n", key.number))
+    print(&format!("{name}: {} may now sign coco files; compare the number with who gave it to you\n", key.id.number))
 }
 
 fn remove(world: &World, name: &str) -> Result<u8, Error> {
@@ -80,13 +87,13 @@ fn remove(world: &World, name: &str) -> Result<u8, Error> {
     if !is_name(name) {
         return Err(Error::usage(format!("there is no key {}", term::printable(name)), "coco key list shows all"));
     }
-    let number = trust::read(name, &path).map(|key| key.number).unwrap_or_default();
+    let id = trust::read(name, &path).map(|key| key.id).ok();
     let keys = trust::keys(world).unwrap_or_default();
-    let named: Vec<_> = keys
-        .iter()
-        .filter(|key| trust::named_by(world, key, &keys).is_some_and(|by| by.number == number))
-        .map(|key| key.name.as_str())
-        .collect();
+    let named = id.as_ref().and_then(|id| trust::successor(world, id, &keys)).map(|key| key.name.clone());
+    // First: what was removed must not come back, whatever happens now.
+    if let Some(id) = &id {
+        trust::note_removed(world, id, true)?;
+    }
     match fs::remove_file(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::usage(format!("there is no key {name}"), "coco key list shows all"));
@@ -95,8 +102,9 @@ fn remove(world: &World, name: &str) -> Result<u8, Error> {
     }
     // Of no use without the key.
     let _ = fs::remove_file(trust::signature_path(world, name));
+    let number = id.map_or_else(|| "what was in it".to_owned(), |id| id.number);
     term::out(&format!("{name}: {number} may no longer sign coco files\n"));
-    for name in named {
+    if let Some(name) = named {
         term::out(&format!("  {name}: it was named by that key and stays; coco key remove {name}\n"));
     }
     for tool in tools::list(world)? {

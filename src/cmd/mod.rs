@@ -34,6 +34,9 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
         Typed::CommandHelp(row) => return print(&help::command(row)),
         Typed::Command(line) => line,
     };
+    if !matches!(line.row.command, Command::Help | Command::Search | Command::Lint) {
+        world.has_private_directories()?;
+    }
     match line.row.command {
         Command::Run => run(world, &line),
         Command::List => list::list(world, &line),

@@ -136,7 +136,7 @@ pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
                 let (state, words) = match origin {
                     Origin::Store { revision, key } => {
                         let store = store.as_deref().unwrap_or("an unknown store");
-                        ("store", term::printable(&format!("revision {revision}, key {key}, from {store}")))
+                        ("store", term::printable(&format!("revision {revision}, key {}, from {store}", key.number)))
                     }
                     Origin::Local => ("local", "no signature".to_owned()),
                     Origin::Modified(reason) => ("MODIFIED", reason.clone()),
@@ -152,7 +152,7 @@ pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
 fn origin_json(name: &ToolName, origin: &Origin, store: Option<&str>) -> Value {
     match origin {
         Origin::Store { revision, key } => {
-            json!({"name": name.as_str(), "state": "store", "revision": revision, "key": key, "store": store})
+            json!({"name": name.as_str(), "state": "store", "revision": revision, "key": key.number, "store": store})
         }
         Origin::Local => json!({"name": name.as_str(), "state": "local"}),
         Origin::Modified(reason) => {

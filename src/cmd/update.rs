@@ -63,18 +63,24 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
             term::out(&format!("{name}: changed by you, left as it is (--force takes the store's and keeps yours)\n"));
             return Ok(());
         }
-        Origin::Modified(_) => (None, came_from.as_ref().map(|from| from.key.clone())),
-        Origin::Store { revision, key } => (Some(revision), Some(key)),
+        // Whose it was has to be known: what the user has changed has no signature that holds.
+        Origin::Modified(_) => match &came_from {
+            Some(from) => (None, from.key.clone()),
+            None => {
+                return Err(Error::usage(
+                    format!("it is not known which store {name} came from"),
+                    format!("keep your changes, remove the file, and coco get {name}"),
+                ));
+            }
+        },
+        Origin::Store { revision, key } => (Some(revision), key.digest),
     };
     let shelf = open.store(world, line, came_from.map(|from| from.store))?;
     let (signed, from) = (shelf.coco_file(world, name)?, shelf.name());
-    if let Some(key) = key
-        && key != signed.key
-        && !trust::succeeds(world, &key, &signed.key)?
-    {
+    if key != signed.key.digest && !trust::succeeds(world, &key, &signed.key.digest)? {
         return Err(Error::Signature {
             what: format!("{name}.json from {from}"),
-            reason: format!("it was made by the key {}, and yours came from the key {key}", signed.key),
+            reason: format!("it was made by the key {}, and yours came from another one", signed.key.number),
         });
     }
     let next = signed.verified.revision();
@@ -91,6 +97,10 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
     // What no longer parses granted nothing: it did not run.
     let before = config::parse(&old).ok();
     agree(world, line, name, before.as_ref(), &signed)?;
+    // The question may have stood for long.
+    if tools::read(world, name)? != old {
+        return Err(Error::usage(format!("{name} was changed in the meantime"), format!("coco update {name}")));
+    }
     if revision.is_none() {
         let kept = tools::set_aside(world, name)?;
         term::out(&format!("{name}: yours is kept as {}\n", term::path(&kept)));

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -97,26 +98,45 @@ pub struct Fetched {
     pub outcome: String,
 }
 
-/// Fetches a file with curl, which ends with this process; the arguments are the caller's.
-pub fn fetch(program: &Path, curl: &Path, arguments: &[std::ffi::OsString], limit: usize) -> Result<Fetched, Error> {
+/// Fetches a file with curl, which ends with this process, and in time at the latest: curl's own limits don't
+/// reach a `file:` that blocks. The arguments are the caller's.
+pub fn fetch(
+    program: &Path,
+    curl: &Path,
+    arguments: &[std::ffi::OsString],
+    limit: usize,
+    time: Duration,
+) -> Result<Fetched, Error> {
     let failed = |source| Error::Io { action: "run", path: curl.to_owned(), source };
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
     let mut command = Command::new(program);
     command.arg0("coco-guard").arg(std::process::id().to_string()).arg(curl).args(arguments);
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
-    let mut bytes = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        // One byte over tells that there was more; closing the pipe then ends curl.
-        stdout.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    let mut outcome = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(MAX_ANSWER as u64).read_to_end(&mut outcome).map_err(failed)?;
+    // One byte over tells that there was more; closing the pipe then ends curl.
+    let read = child.stdout.take().map_or(Ok(Vec::new()), |stdout| read_in_time(stdout, time, limit));
+    let outcome = match (&read, child.stderr.take()) {
+        (Ok(_), Some(stderr)) => read_in_time(stderr, time, MAX_ANSWER),
+        _ => Err(io::ErrorKind::TimedOut.into()),
+    };
+    if outcome.is_err() {
+        // It may have ended by itself just now.
+        let _ = child.kill();
     }
     let code = child.wait().map_err(failed)?.code();
-    Ok(Fetched { code, bytes, outcome: String::from_utf8(outcome).unwrap_or_default() })
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Ok(Fetched { code: Some(TOO_LONG), bytes: Vec::new(), outcome: String::new() })
+        }
+        read => {
+            let outcome = String::from_utf8(outcome.unwrap_or_default()).unwrap_or_default();
+            Ok(Fetched { code, bytes: read.map_err(failed)?, outcome })
+        }
+    }
 }
+
+/// curl's exit code for what took too long (curl(1), EXIT CODES).
+const TOO_LONG: i32 = 28;
 
 /// How long one look-up may take: two tries of five seconds are resolv.conf(5)'s default.
 const LOOKUP_TIME: Duration = Duration::from_secs(12);
@@ -142,7 +162,10 @@ fn lookup(program: &Path, getent: &Path, name: &str) -> io::Result<Vec<IpAddr>> 
     // domains: another name is another host.
     command.args(["ahosts", name]).env_clear().env("LOCALDOMAIN", "").current_dir("/");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let answer = child.stdout.take().map_or(Ok(Vec::new()), |stdout| read_in_time(stdout, LOOKUP_TIME));
+    let answer: io::Result<_> = child.stdout.take().map_or(Ok(Vec::new()), |stdout| {
+        let answer = read_in_time(stdout, LOOKUP_TIME, MAX_ANSWER)?;
+        if answer.len() > MAX_ANSWER { Err(io::ErrorKind::InvalidData.into()) } else { Ok(answer) }
+    });
     if answer.is_err() {
         // It may have ended by itself just now.
         let _ = child.kill();
@@ -164,21 +187,23 @@ fn lookup(program: &Path, getent: &Path, name: &str) -> io::Result<Vec<IpAddr>> 
     Ok(addresses)
 }
 
-fn read_in_time(mut stdout: std::process::ChildStdout, limit: Duration) -> io::Result<Vec<u8>> {
+/// Reads to the end, or until there is more than `most`; that late is an error.
+fn read_in_time(mut stream: impl Read + AsFd, limit: Duration, most: usize) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + limit;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4 << 10];
-    loop {
+    while bytes.len() <= most {
         let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).unwrap_or_default();
-        match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&left)) {
+        match poll(&mut [PollFd::new(&stream, PollFlags::IN)], Some(&left)) {
             Err(rustix::io::Errno::INTR) => continue,
-            Ok(1..) if bytes.len() <= MAX_ANSWER => {}
+            Ok(1..) => {}
             Ok(_) => return Err(io::ErrorKind::TimedOut.into()),
             Err(error) => return Err(error.into()),
         }
-        match stdout.read(&mut buffer)? {
-            0 => return Ok(bytes),
+        match stream.read(&mut buffer)? {
+            0 => break,
             read => bytes.extend_from_slice(buffer.get(..read).unwrap_or_default()),
         }
     }
+    Ok(bytes)
 }

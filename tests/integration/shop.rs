@@ -187,6 +187,19 @@ impl Owner {
         Owner(minisign::KeyPair::generate_unencrypted_keypair().unwrap())
     }
 
+    /// Somebody with a new key that has the number of another one.
+    pub fn with_number_of(other: &Owner) -> Owner {
+        let Owner(own) = Owner::new();
+        // Where minisign's formats have it: after the names of the algorithms, and the salt and cost of a password.
+        let number = 2..10;
+        let (mut public, mut secret) = (own.pk.to_bytes(), own.sk.to_bytes());
+        let wanted = other.0.pk.to_bytes()[number.clone()].to_vec();
+        public[number].copy_from_slice(&wanted);
+        secret[54..62].copy_from_slice(&wanted);
+        let (pk, sk) = (minisign::PublicKey::from_bytes(&public).unwrap(), minisign::SecretKey::from_bytes(&secret));
+        Owner(minisign::KeyPair { pk, sk: sk.unwrap() })
+    }
+
     /// A signature with a trusted comment.
     pub fn sign(&self, bytes: &[u8], comment: &str) -> String {
         let signature = minisign::sign(Some(&self.0.pk), &self.0.sk, Cursor::new(bytes), Some(comment), None);
@@ -258,6 +271,18 @@ impl Store {
     pub fn write_index(&self, expires: &str) {
         let text = json!({"revision": self.index, "expires": expires, "tools": self.tools}).to_string();
         self.write("index.json", text.as_bytes(), &format!("coco-index revision={}", self.index));
+    }
+
+    /// Publishes the owner's key as the one that comes after another's.
+    pub fn name_successor_of(&self, old: &Owner) {
+        let next = self.owner.public();
+        fs::write(self.place.join("successor.pub"), &next).unwrap();
+        fs::write(self.place.join("successor.pub.minisig"), old.sign(next.as_bytes(), "coco-key revision=1")).unwrap();
+    }
+
+    /// Its other address, at which nothing was fetched yet.
+    pub fn file_address(&self) -> String {
+        format!("file://{}", self.place.display())
     }
 
     /// Where a tool's coco file is in the world.

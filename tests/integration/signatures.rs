@@ -200,8 +200,28 @@ fn a_forged_signature_is_refused_by_get() {
     // The control.
     publish(&place, "eslint", &store("eslint.json"), &store("eslint.json.minisig"));
     let ended = world.coco(["get", "eslint"]).exits(0);
-    assert!(ended.text().starts_with(&format!("eslint: from the store at {}, revision 1", shop.base())), "{ended:?}");
+    assert!(
+        ended.text().starts_with(&format!("eslint: from the store at {}, key built-in ", shop.base())),
+        "{ended:?}"
+    );
     assert_eq!(fs::read(world.path("data/coco/tools/eslint.json")).unwrap(), store("eslint.json"));
+}
+
+/// S3. The project's first index, signed with its key: what has gone since might come back with it.
+#[test]
+fn an_index_older_than_the_bundled_one_is_refused() {
+    let (world, place, _) = world_with_store();
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/data");
+    for name in ["index.json", "index.json.minisig"] {
+        fs::copy(old.join(name.replacen("index", "index-1", 1)), place.join(name)).unwrap();
+    }
+    publish(&place, "eslint", &store("eslint.json"), &store("eslint.json.minisig"));
+    world.coco(["get", "eslint"]).fails(1, "it is revision 1, older than the bundled ");
+    // The control: nobody has seen an index before.
+    for name in ["index.json", "index.json.minisig"] {
+        fs::write(place.join(name), store(name)).unwrap();
+    }
+    world.coco(["get", "eslint"]).exits(0);
 }
 
 /// S2.

@@ -15,7 +15,7 @@ fn a_key_of_the_users_own_opens_another_store() {
     let mut store = Store::new();
     store.publish("tool", 3, READS);
     let got = store.world.coco(["get", "tool"]).exits(0);
-    assert!(got.text().starts_with(&format!("tool: from the store at {}, revision 3", store.shop.base())), "{got:?}");
+    assert!(got.text().starts_with(&format!("tool: from the store at {}, key acme ", store.shop.base())), "{got:?}");
     let verified = store.world.coco(["verify", "tool"]).exits(0);
     assert!(
         verified.text().contains("store  revision 3, key ")
@@ -48,7 +48,7 @@ fn keys_are_named_and_never_replaced() {
     let other = Owner::new().public();
     for (path, words) in [
         (file("acme.pub", &other), "exists already"),
-        (file("again.pub", &store.owner.public()), "is there already, as acme"),
+        (file("again.pub", &store.owner.public()), "is there already: acme"),
         (file("built-in.pub", &other), "can't name a key"),
         (file(".hidden.pub", &other), "can't name a key"),
         (file("empty.pub", ""), "no minisign public key"),
@@ -223,7 +223,8 @@ fn what_the_user_changed_or_wrote_is_left_as_it_is() {
     assert_eq!(store.world.coco(["list"]).exits(0).text(), "mine\ntool\n");
 }
 
-/// A file stays with the key that it came from, unless that key itself has named another.
+/// A file stays with the key that it came from, and an address with the key of its index, unless that key itself
+/// has named another.
 #[test]
 fn an_update_by_another_key_is_refused_and_a_successor_is_not() {
     let mut store = Store::new();
@@ -232,33 +233,52 @@ fn an_update_by_another_key_is_refused_and_a_successor_is_not() {
     let old = std::mem::replace(&mut store.owner, Owner::new());
     store.publish("tool", 2, READS);
     store.world.coco(["update"]).fails(1, "unknown key");
-    // Trusted for its own files, it is not for those of another.
+    // Trusted for its own stores, it is not for another's address, nor for its files from elsewhere.
     trust(&store.world, "other", &store.owner);
-    store.world.coco(["update"]).fails(1, "yours came from the key");
-    // Nor is it when the user has changed the file.
+    store.world.coco(["update"]).fails(1, ", and was signed by acme before");
+    store.world.coco(["get", "new"]).fails(1, ", and was signed by acme before");
+    let elsewhere = store.file_address();
+    let update = ["update", "--from", &elsewhere, "tool"];
+    store.world.coco(update).fails(1, "yours came from another one");
+    // Nor when the user has changed the file, or nobody knows any more where it came from.
     let old_file = fs::read(store.tool("tool")).unwrap();
     fs::write(store.tool("tool"), b"{}").unwrap();
-    store.world.coco(["update", "--force", "tool"]).fails(1, "yours came from the key");
+    let forced = ["update", "--from", &elsewhere, "--force", "tool"];
+    store.world.coco(forced).fails(1, "yours came from another one");
+    fs::remove_file(store.world.path("state/coco/store/origins/tool")).unwrap();
+    store.world.coco(forced).fails(1, "it is not known which store tool came from");
     fs::write(store.tool("tool"), old_file).unwrap();
     store.world.coco(["key", "remove", "other"]).exits(0);
     // A successor that a stranger signed, and one whose comment says that it is something else.
-    let successor = store.owner.public();
-    let publish = |signature: String| {
-        fs::write(store.place.join("successor.pub"), &successor).unwrap();
-        fs::write(store.place.join("successor.pub.minisig"), signature).unwrap();
-    };
-    publish(Owner::new().sign(successor.as_bytes(), "coco-key revision=1"));
+    store.owner = Owner::new();
+    store.publish("tool", 2, READS);
+    store.name_successor_of(&Owner::new());
     store.world.coco(["update"]).fails(1, "unknown key");
-    publish(old.sign(successor.as_bytes(), "coco-config name=tool revision=1"));
+    let next = store.owner.public();
+    let signature = old.sign(next.as_bytes(), "coco-config name=tool revision=1");
+    fs::write(store.place.join("successor.pub.minisig"), signature).unwrap();
     store.world.coco(["update"]).fails(1, "it is for");
     assert!(!store.world.coco(["key", "list"]).exits(0).text().contains("successor"));
-    publish(old.sign(successor.as_bytes(), "coco-key revision=1"));
+    store.name_successor_of(&old);
     let updated = store.world.coco(["update"]).exits(0);
     assert!(updated.stderr.contains("has a new key"), "{updated:?}");
     assert!(updated.text().contains("tool: revision 1 -> revision 2"), "{updated:?}");
-    assert!(store.world.coco(["key", "list"]).exits(0).text().contains("successor-"));
+    assert!(store.world.coco(["key", "list"]).exits(0).text().contains("  named by "));
     let quiet = store.world.coco(["update"]).exits(0);
     assert!(quiet.text().contains("up to date") && !quiet.stderr.contains("new key"), "{quiet:?}");
+    // The old key has nothing more to say: whoever has it now may not be who had it.
+    let successor = std::mem::replace(&mut store.owner, old);
+    store.publish("evil", 1, READS);
+    store.world.coco(["get", "evil"]).fails(1, "which successor-");
+    store.world.coco(["get", "--from", &elsewhere, "evil"]).fails(1, "which successor-");
+    // And it names no second one.
+    let old = std::mem::replace(&mut store.owner, Owner::new());
+    store.name_successor_of(&old);
+    store.publish("evil", 2, READS);
+    store.world.coco(["get", "evil"]).fails(1, "acme has named successor-");
+    store.owner = successor;
+    store.publish("tool", 3, READS);
+    store.world.coco(["update", "tool"]).exits(0);
 }
 
 /// Who may sign and names a key that comes next gains nothing over the files of others.
@@ -270,15 +290,12 @@ fn a_successor_comes_after_its_own_key_alone() {
     let acme = std::mem::replace(&mut store.owner, Owner::new());
     let other = Owner::new();
     trust(&store.world, "other", &other);
-    let name_next = |store: &Store, by: &Owner| {
-        let next = store.owner.public();
-        fs::write(store.place.join("successor.pub"), &next).unwrap();
-        fs::write(store.place.join("successor.pub.minisig"), by.sign(next.as_bytes(), "coco-key revision=1")).unwrap();
-    };
-    name_next(&store, &other);
+    store.name_successor_of(&other);
     store.publish("tool", 2, READS);
     let refused = store.world.coco(["update"]).exits(1);
-    assert!(refused.stderr.contains("has a new key") && refused.stderr.contains("yours came from the key"));
+    assert!(refused.stderr.contains("has a new key") && refused.stderr.contains("was signed by acme before"));
+    let elsewhere = store.file_address();
+    store.world.coco(["update", "--from", &elsewhere]).fails(1, "yours came from another one");
     let listed = store.world.coco(["key", "list"]).exits(0);
     assert_eq!(listed.text().matches("  named by ").count(), 1, "{listed:?}");
     let removed = store.world.coco(["key", "remove", "other"]).exits(0);
@@ -287,7 +304,7 @@ fn a_successor_comes_after_its_own_key_alone() {
     assert!(!store.world.coco(["key", "list"]).exits(0).text().contains("named by"));
     // A key that is named but has not signed the index is not kept.
     store.owner = Owner::new();
-    name_next(&store, &acme);
+    store.name_successor_of(&acme);
     let kept = std::mem::replace(&mut store.owner, Owner::new());
     store.publish("tool", 3, READS);
     store.world.coco(["update"]).fails(1, "unknown key");
@@ -298,9 +315,68 @@ fn a_successor_comes_after_its_own_key_alone() {
     store.publish("else", 1, READS);
     store.world.coco(["get", "else"]).exits(0);
     let first = std::mem::replace(&mut store.owner, Owner::new());
-    name_next(&store, &first);
+    store.name_successor_of(&first);
     store.publish("tool", 5, READS);
     assert!(store.world.coco(["update", "tool"]).exits(0).text().contains("revision 1 -> revision 5"));
+}
+
+/// Neither by being named again, nor under the number of another key.
+#[test]
+fn a_key_that_was_removed_does_not_come_back() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    let acme = std::mem::replace(&mut store.owner, Owner::new());
+    store.name_successor_of(&acme);
+    store.publish("tool", 2, READS);
+    store.world.coco(["update"]).exits(0);
+    let listed = store.world.coco(["key", "list", "--json"]).exits(0);
+    let listed: Value = serde_json::from_str(listed.text()).unwrap();
+    let successor = listed[2]["name"].as_str().unwrap().to_owned();
+    assert_eq!(listed[2]["named_by"], listed[1]["number"], "{listed}");
+    store.world.coco(["key", "remove", &successor]).exits(0);
+    store.publish("evil", 1, READS);
+    store.world.coco(["get", "evil"]).fails(1, "which you have removed");
+    store.world.coco(["get", "--from", &store.file_address(), "evil"]).fails(1, "which you have removed");
+    assert!(!store.world.coco(["key", "list"]).exits(0).text().contains(&successor));
+    // By hand it does.
+    trust(&store.world, "again", &store.owner);
+    store.world.coco(["get", "--from", &store.file_address(), "evil"]).exits(0);
+}
+
+/// Whoever makes a key chooses its number.
+#[test]
+fn a_number_makes_no_key() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    let twin = Owner::with_number_of(&store.owner);
+    // Two bytes of algorithm and eight of number are 13 letters and a third of base 64.
+    let start = |owner: &Owner| owner.public().lines().nth(1).unwrap().chars().take(13).collect::<String>();
+    assert_eq!(start(&twin), start(&store.owner), "the control: they share a number");
+    let file = store.world.path("home/twin.pub");
+    fs::write(&file, twin.public()).unwrap();
+    let add = ["key", "add", file.to_str().unwrap()];
+    store.world.coco(add).fails(125, "has the number of another key: acme");
+    // Named by a key that may sign for itself.
+    let other = Owner::new();
+    trust(&store.world, "other", &other);
+    let acme = std::mem::replace(&mut store.owner, twin);
+    store.name_successor_of(&other);
+    store.publish("tool", 1_000_000, READS);
+    let elsewhere = store.file_address();
+    store.world.coco(["update", "--from", &elsewhere, "tool"]).fails(1, "does not hold");
+    // Alone it counts, but as itself: acme's file is not its to update, nor acme's revisions its to raise.
+    store.world.coco(["key", "remove", "acme"]).exits(0);
+    store.world.coco(add).exits(0);
+    store.world.coco(["update", "--from", &elsewhere, "--force", "--yes", "tool"]).fails(1, "came from another one");
+    store.world.coco(["get", "--from", &elsewhere, "new"]).fails(1, "no tool new");
+    store.world.coco(["key", "remove", "twin"]).exits(0);
+    trust(&store.world, "acme-again", &acme);
+    store.owner = acme;
+    store.index = 1;
+    store.publish("tool", 2, READS);
+    assert!(store.world.coco(["update", "tool"]).exits(0).text().contains("revision 1 -> revision 2"));
 }
 
 /// A writing that was interrupted leaves the old file or the new one, and a signature of it.
@@ -328,6 +404,51 @@ fn an_interrupted_update_leaves_nothing_unsigned() {
     assert!(!new_signature.exists());
 }
 
+/// A pipe in the place of a file is waited for by nobody.
+#[test]
+fn pipes_are_no_files() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    let pipe = |path: &std::path::Path| {
+        let _ = fs::remove_file(path);
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    };
+    pipe(&store.place.join("index.json"));
+    store.world.coco(["get", "--from", &store.file_address(), "tool"]).fails(1, "it took too long");
+    fs::remove_file(store.place.join("index.json")).unwrap();
+    store.write_index("2099-01-01");
+    store.world.coco(["get", "tool"]).exits(0);
+    let lock = store.world.path("data/coco/tools/.lock");
+    pipe(&lock);
+    store.world.coco(["get", "other"]).fails(125, "can't open");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(store.world.path("home/target"), &lock).unwrap();
+    store.world.coco(["get", "other"]).fails(125, "can't open");
+    assert!(!store.world.path("home/target").exists());
+}
+
+/// A project's own environment brings no keys and no coco files, whichever command reads it.
+#[test]
+fn a_projects_directories_are_nobodys() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    let keys = store.world.path("project/.cfg/coco/keys");
+    fs::create_dir_all(&keys).unwrap();
+    fs::copy(store.world.path("config/coco/keys/acme.pub"), keys.join("acme.pub")).unwrap();
+    store.world.coco(["key", "remove", "acme"]).exits(0);
+    for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"] {
+        let before = store.world.variables.clone();
+        let inside = store.world.path("project/.cfg");
+        store.world.set(name, inside);
+        for command in ["get", "update", "verify", "allow", "up", "down", "upgrade"] {
+            store.world.coco([command, "tool"]).fails(125, "lies in the project");
+        }
+        store.world.coco(["key", "list"]).fails(125, "lies in the project");
+        store.world.variables = before;
+    }
+    assert!(!store.tool("tool").exists());
+}
+
 #[test]
 fn a_store_can_be_typed_and_must_be_an_address() {
     let mut store = Store::new();
@@ -339,7 +460,19 @@ fn a_store_can_be_typed_and_must_be_an_address() {
     // From where it came, without being told again.
     store.publish("tool", 2, READS);
     assert!(store.world.coco(["update"]).exits(0).text().contains(&format!("revision 2, from {base}")));
-    for address in ["http://store.example", "/x", "", "-o/x", "file://host/x"] {
+    for address in [
+        "http://store.example",
+        "/x",
+        "",
+        "-o/x",
+        "file://host/x",
+        "https://",
+        "https:///x",
+        "file:///",
+        "https://user:secret@store.example",
+        "https://store.example/?x",
+        "https://store.example/#x",
+    ] {
         store.world.coco(["get", "--from", address, "other"]).fails(1, "--from: ");
     }
 }
