@@ -102,8 +102,20 @@ pub const OFF_LIMITS_AT_HOME: &[&str] = &[
     ".local/share/fish",
 ];
 
+/// Directories whose entries decide what coco does, and which of them are links: into a repository of settings, say,
+/// that a tool may write.
+fn linked(world: &World) -> impl Iterator<Item = PathBuf> {
+    let own = &world.directories;
+    let deciding = [own.tools.clone(), own.config.join("keys"), own.config.join("allowed"), own.state.join("store")];
+    deciding.into_iter().flat_map(|directory| {
+        let entries = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
+        let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+        links.map(|entry| entry.path()).chain([directory]).collect::<Vec<_>>()
+    })
+}
+
 /// The secrets and coco's own directories, by their names and by where those lead: a `~/.ssh` may
-/// be a link into a repository of settings.
+/// be a link into a repository of settings, and so may a coco file.
 pub fn off_limits(world: &World) -> Vec<PathBuf> {
     let own = world.directories.own().map(PathBuf::clone);
     let base = |name| world.variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -120,7 +132,13 @@ pub fn off_limits(world: &World) -> Vec<PathBuf> {
         .filter(|path| path.is_absolute());
     let named = OFF_LIMITS_AT_HOME.iter().map(|name| world.home.join(name));
     let moved = below(base("XDG_CONFIG_HOME"), ".config/").chain(below(base("XDG_DATA_HOME"), ".local/share/"));
-    let all = named.chain(moved).chain(own).chain(sockets).chain(base("XDG_RUNTIME_DIR")).chain(base("GNUPGHOME"));
+    let all = named
+        .chain(moved)
+        .chain(own)
+        .chain(linked(world))
+        .chain(sockets)
+        .chain(base("XDG_RUNTIME_DIR"))
+        .chain(base("GNUPGHOME"));
     all.flat_map(|path| [resolved(&path), Some(path)]).flatten().collect()
 }
 

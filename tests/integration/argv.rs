@@ -235,6 +235,26 @@ fn a_link_to_something_forbidden_is_seen_through() {
     assert!(world.calls().is_empty());
 }
 
+/// Whoever keeps coco files or keys among settings of their own and links them: no tool is started on the settings.
+#[test]
+fn what_decides_by_way_of_a_link_is_out_of_reach() {
+    for (link, name) in
+        [("data/coco/tools/other.json", "other.json"), ("config/coco/keys", "keys"), ("config/coco/allowed/x", "x")]
+    {
+        let world = World::with_probe();
+        let linked = world.path(link);
+        fs::create_dir_all(linked.parent().unwrap()).unwrap();
+        fs::write(world.path("project").join(name), "{}").unwrap();
+        std::os::unix::fs::symlink(world.path("project").join(name), &linked).unwrap();
+        world.coco(["run", "probe"]).fails(125, "is not mounted");
+        assert!(world.calls().is_empty(), "{link}");
+        // The control: the same file is no matter where nothing leads to it.
+        fs::remove_file(&linked).unwrap();
+        world.coco(["run", "probe"]);
+        assert_eq!(world.calls().len(), 1, "{link}");
+    }
+}
+
 /// F16 by way of the environment: a project's `.env` can name directories, and would bring coco files and consent.
 #[test]
 fn directories_in_the_project_are_refused() {
