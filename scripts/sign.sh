@@ -130,6 +130,10 @@ if ! cmp -s "$new/tools" "$new/old-tools" || [ "${COCO_INDEX_RENEW:-}" = 1 ] ||
     jq --argjson revision $((old_revision + 1)) --arg expires "$expires" \
         '{revision: $revision, expires: $expires, tools: .}' "$new/tools" > "$new/index.json"
     sign "$new/index.json" coco-index $((old_revision + 1))
+else
+    soon=$(date -u -d "+90 days" +%F)
+    expires=$(jq -r --arg soon "$soon" 'select(.expires <= $soon).expires' "$index")
+    [ -z "$expires" ] || echo "sign: the index expires on $expires: COCO_INDEX_RENEW=1 makes it anew" >&2
 fi
 
 # The index comes last; without its own signature it would be refused, so no signal gets between the two.

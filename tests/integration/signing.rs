@@ -355,6 +355,21 @@ fn the_key_of_another_store_signs_nothing() {
 }
 
 #[test]
+fn an_index_that_expires_soon_is_told() {
+    let mut signing = Signing::new();
+    signing.world.set("COCO_INDEX_DAYS", "80");
+    signing.sign().exits(0);
+    let told = signing.sign().exits(0);
+    assert!(told.stderr.starts_with("sign: the index expires on 20"), "{told:?}");
+    assert!(told.stderr.contains("COCO_INDEX_RENEW=1") && told.stderr.lines().count() == 1, "{told:?}");
+    signing.world.set("COCO_INDEX_RENEW", "1");
+    signing.world.set("COCO_INDEX_DAYS", "100");
+    signing.signs(&[("index.json", 2)]);
+    signing.world.unset("COCO_INDEX_RENEW");
+    assert_eq!(signing.sign().exits(0).stderr, "");
+}
+
+#[test]
 fn a_legacy_signature_is_made_anew() {
     let signing = signed();
     for (name, comment) in [
