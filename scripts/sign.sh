@@ -2,7 +2,8 @@
 # Signs what changed in a store: raises the revision of a changed file, makes the index anew when
 # anything in it changed, and leaves everything else untouched. The store is a directory with coco
 # files and the public key, coco.pub. COCO_INDEX_RENEW=1 makes the index anew in any case, with a new date
-# of expiry. Run by `make sign KEY=path [STORE=directory]`.
+# of expiry. COCO_OLD_PUB=path is the public key that coco.pub replaced, for the first run with a new key.
+# Run by `make sign KEY=path [STORE=directory]`.
 #
 # Whoever proposes a change may write any file of the store, and this script has the key: a number is
 # believed where a signature holds, and whatever is made is made beside the store until all of it is there.
@@ -47,7 +48,7 @@ parse() {
 }
 
 # verified FILE SIGNATURE SUBJECT [OPTION...]: whether it holds for this subject; sets `revision`.
-# The program takes no legacy signature; minisign refuses them with -H.
+# The program takes no legacy signature; minisign refuses them with -H. Of two -p the last one counts.
 verified() {
     verified_file=$1 signature=$2 subject=$3
     shift 3
@@ -84,7 +85,8 @@ trap 'exit 1' HUP INT TERM
 restore="restore index.json and index.json.minisig from version control"
 if [ -e "$index" ]; then
     verified "$index" "$index.minisig" coco-index ||
-        refuse "$index.minisig is missing or does not hold: $restore"
+        { [ -n "${COCO_OLD_PUB:-}" ] && verified "$index" "$index.minisig" coco-index -p "$COCO_OLD_PUB"; } ||
+        refuse "$index.minisig is missing or does not hold: $restore (with a new coco.pub: COCO_OLD_PUB=path of the old one)"
     [ "$(jq -r .revision "$index")" = "$revision" ] || refuse "$index states another revision than its signature: $restore"
     old_revision=$revision
     jq -S .tools "$index" > "$new/old-tools"

@@ -355,6 +355,19 @@ fn the_key_of_another_store_signs_nothing() {
 }
 
 #[test]
+fn a_new_key_takes_over_with_the_old_public_one() {
+    let mut signing = signed();
+    let old = signing.world.path("home/old.pub");
+    fs::copy(signing.file("coco.pub"), &old).unwrap();
+    signing.key = signing.world.path("home/new.key");
+    signing.generate(&signing.key);
+    signing.refused("COCO_OLD_PUB=path");
+    signing.world.set("COCO_OLD_PUB", old);
+    signing.signs(&[("eslint.json", 2), ("ruff.json", 2), ("Containerfile", 2), ("index.json", 2)]);
+    signing.signs(&[]);
+}
+
+#[test]
 fn an_index_that_expires_soon_is_told() {
     let mut signing = Signing::new();
     signing.world.set("COCO_INDEX_DAYS", "80");
