@@ -158,11 +158,10 @@ impl Shelf {
             .map_err(|error| Failure::Refused(Error::Config { file: url.clone().into(), error }))?;
         let key = trusted.get(verified.signer()).cloned().ok_or_else(|| refused(UNKNOWN_KEY.to_owned()))?;
         let mut memory = Memory::of(world, &key.id).map_err(Failure::Refused)?;
-        memory.allow_index(&url, index.revision).map_err(Failure::Refused)?;
+        memory.saw_index(&url, &verified).map_err(Failure::Refused)?;
         current(world, &url, &index, &key, &trusted).map_err(Failure::Refused)?;
         memory::hold_address(world, base, &key.id, &trusted).map_err(Failure::Refused)?;
         tell_dates(base, &index, &memory);
-        memory.saw_index(index.revision);
         memory.save(memory::now()).map_err(Failure::Refused)?;
         Ok(Shelf { place: Place::At(base.to_owned()), index, key })
     }
@@ -213,8 +212,7 @@ impl Shelf {
         }
         // Read anew: another shelf with the same key may have written since.
         let mut memory = Memory::of(world, &self.key.id)?;
-        memory.allow_file(&what, name, revision)?;
-        memory.saw_file(name, revision);
+        memory.saw_file(&what, name, &signed.verified)?;
         memory.save(memory::now())?;
         Ok(signed)
     }

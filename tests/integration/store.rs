@@ -83,6 +83,14 @@ fn nothing_goes_back_to_an_older_revision() {
     store.index = 1;
     store.write_index("2099-01-01");
     store.world.coco(["get", "tool"]).fails(1, "it is revision 1, and revision 2 was seen before");
+    // The same revision with other content, of the index and of a file.
+    store.index = 2;
+    store.tools["other"] = json!({"revision": 1, "tool": "npm:other", "description": "another"});
+    store.write_index("2099-01-01");
+    store.world.coco(["get", "other"]).fails(1, "it is another revision 2 than the one that was seen before");
+    store.index = 3;
+    store.publish("tool", 5, WRITES);
+    store.world.coco(["get", "tool"]).fails(1, "it is another revision 5 than the one that was seen before");
     // A newer index with an older file; a file that is not the index's; an index without the tool.
     store.index = 10;
     store.publish("tool", 4, WRITES);
@@ -112,9 +120,11 @@ fn nothing_goes_back_to_an_older_revision() {
 fn an_expired_index_and_an_odd_clock_are_said() {
     let mut store = Store::new();
     store.publish("tool", 1, "");
+    store.index += 1;
     store.write_index("2020-01-01");
     let got = store.world.coco(["get", "tool"]).exits(0);
     assert!(got.stderr.contains("its index expired on 2020-01-01"), "{got:?}");
+    store.index += 1;
     store.write_index("2099-01-01");
     let quiet = store.world.coco(["update", "tool"]).exits(0);
     assert!(!quiet.stderr.contains("warning"), "{quiet:?}");
