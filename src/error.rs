@@ -267,7 +267,7 @@ impl fmt::Display for Error {
                     formatter,
                     "{}: {}: {}",
                     term::path(file),
-                    if error.pointer.is_empty() { "/" } else { &error.pointer },
+                    if error.pointer.is_empty() { "/".to_owned() } else { term::shortened(&error.pointer) },
                     error.message
                 )
             }

@@ -9,6 +9,14 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::names::is_invisible;
+
+/// The longest message, in bytes: what it is about may come from outside and be of any length.
+const MOST_OF_A_MESSAGE: usize = 4096;
+
+/// The longest word of somebody else's that is shown whole, in characters.
+const MOST_OF_A_WORD: usize = 60;
+
 /// Writes data to standard output. A reader that has gone away is no error (`coco list | head -1`).
 pub fn out(text: &str) {
     let mut stdout = io::stdout().lock();
@@ -16,15 +24,15 @@ pub fn out(text: &str) {
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Writes one line, `coco: KIND: TEXT`, to standard error; the text is made printable.
+/// Writes one line, `coco: KIND: TEXT`, to standard error; the text is made printable, and cut when it is long.
 pub fn note(kind: &str, text: &str) {
-    let line = format!("coco: {kind}: {}\n", printable(text));
+    let line = format!("coco: {kind}: {}\n", message(text));
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// Writes one line, `coco: TEXT`, to standard error.
 pub fn say(text: &str) {
-    let line = format!("coco: {}\n", printable(text));
+    let line = format!("coco: {}\n", message(text));
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
@@ -32,7 +40,7 @@ pub fn say(text: &str) {
 pub fn ask(question: &str) -> bool {
     // What was typed before the question was shown is no answer to it.
     let _ = nix::sys::termios::tcflush(io::stdin(), nix::sys::termios::FlushArg::TCIFLUSH);
-    let text = format!("coco: {} [y/N] ", printable(question));
+    let text = format!("coco: {} [y/N] ", message(question));
     let _ = io::stderr().lock().write_all(text.as_bytes());
     let mut answer = String::new();
     // A terminal's line is short; what is longer is no yes.
@@ -68,15 +76,62 @@ pub fn os(text: &OsStr) -> String {
     printable(&shown)
 }
 
-/// The text with control characters and the Unicode marks that reorder a line made visible.
+/// The text with control characters, and the Unicode marks that reorder a line or aren't seen, made visible.
 pub fn printable(text: &str) -> String {
-    let hidden = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let shown = |letter: char| {
+        if is_invisible(letter) { letter.escape_unicode().collect::<Vec<_>>() } else { vec![letter] }
     };
-    text.chars()
-        .flat_map(|letter| if hidden(letter) { letter.escape_default().collect::<Vec<_>>() } else { vec![letter] })
-        .collect()
+    text.chars().flat_map(shown).collect()
+}
+
+/// A message as it is written: printable, and no longer than one. What it is about may be long; what it
+/// says stands at the ends.
+fn message(text: &str) -> String {
+    let shown = printable(text);
+    if shown.len() <= MOST_OF_A_MESSAGE {
+        return shown;
+    }
+    let is_end = |end: &usize| shown.is_char_boundary(*end);
+    let head = (0..=MOST_OF_A_MESSAGE / 2).rev().find(is_end).and_then(|end| shown.get(..end));
+    let tail = (shown.len() - MOST_OF_A_MESSAGE / 2..shown.len()).find(is_end).and_then(|start| shown.get(start..));
+    format!("{}\u{2026}{}", head.unwrap_or_default(), tail.unwrap_or_default())
+}
+
+/// A text of somebody else's that is part of a message: as it is, or as a [`word`] when it is long.
+pub fn shortened(text: &str) -> String {
+    if text.chars().count() <= MOST_OF_A_WORD { text.to_owned() } else { word(text) }
+}
+
+/// A text of somebody else's (a path, a value) as one word of a sentence: quoted unless every letter is
+/// plain, so that it can't go on with the sentence, and with its middle left out when it is long, so that
+/// it can't push other lines away.
+pub fn word(text: &str) -> String {
+    let letters: Vec<char> = printable(text).chars().collect();
+    if letters.len() <= MOST_OF_A_WORD {
+        return quoted(letters);
+    }
+    let (head, tail) = (letters.iter().take(MOST_OF_A_WORD - 20), letters.iter().skip(letters.len() - 17));
+    let shown = head.chain(&['.', '.', '.']).chain(tail).copied();
+    format!("{} ({} characters)", quoted(shown), thousands(text.chars().count()))
+}
+
+fn quoted(letters: impl IntoIterator<Item = char>) -> String {
+    let text: String = letters.into_iter().collect();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=,@%+~".contains(letter);
+    if !text.is_empty() && text.chars().all(plain) { text } else { shell_quote(OsStr::new(&text)) }
+}
+
+/// A number with a comma before each three digits.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// One argument quoted for a POSIX shell; only for people to read and copy, never executed by coco.
@@ -128,6 +183,66 @@ mod tests {
     fn escape_sequences_stay_visible() {
         assert_eq!(printable("a\x1b]0;x\x07b\u{202e}"), "a\\u{1b}]0;x\\u{7}b\\u{202e}");
         assert_eq!(path(Path::new(OsStr::from_bytes(b"/a\xff"))), "/a\\xff");
+    }
+
+    #[test]
+    fn what_is_not_seen_or_reorders_stays_visible() {
+        for hidden in [
+            '\u{ad}',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{2060}',
+            '\u{2064}',
+            '\u{2066}',
+            '\u{feff}',
+            '\u{fff9}',
+            '\u{fffb}',
+            '\u{e0000}',
+            '\u{e0041}',
+            '\u{e007f}',
+            '\n',
+            '\u{85}',
+        ] {
+            let text = format!("a{hidden}b");
+            assert_eq!(printable(&text), format!("a\\u{{{:x}}}b", u32::from(hidden)));
+        }
+        assert_eq!(printable("né \u{5d0} 日"), "né \u{5d0} 日");
+    }
+
+    #[test]
+    fn a_message_has_an_end() {
+        let shown = message(&format!("a{}: unknown key", "é".repeat(40_000)));
+        assert!(shown.len() <= MOST_OF_A_MESSAGE + 3, "{}", shown.len());
+        assert!(shown.starts_with("aé") && shown.contains("é\u{2026}é") && shown.ends_with("é: unknown key"));
+        let whole = "x".repeat(MOST_OF_A_MESSAGE);
+        assert_eq!((message(&whole), message("short\n")), (whole.clone(), "short\\u{a}".to_owned()));
+        assert_eq!(shortened("/env/A B"), "/env/A B");
+        assert!(shortened(&"a b".repeat(99)).ends_with("' (297 characters)"));
+    }
+
+    #[test]
+    fn a_word_is_one_and_short() {
+        for (text, shown) in [
+            ("~/.config/x", "~/.config/x"),
+            ("A=1", "A=1"),
+            ("", "''"),
+            ("~/a; no network", "'~/a; no network'"),
+            ("it's", r"'it'\''s'"),
+            ("a\nb", r"'a\u{a}b'"),
+            ("a\u{202e}b", r"'a\u{202e}b'"),
+        ] {
+            assert_eq!(word(text), shown);
+        }
+        let long = format!("A=/{}/the-end", "x".repeat(4000));
+        let shown = format!("A=/{}...{}/the-end (4,011 characters)", "x".repeat(37), "x".repeat(9));
+        assert_eq!(word(&long), shown);
+        // What is shown counts, and what there is is told.
+        assert!(word(&"\u{200b}".repeat(100)).len() < 100);
+        assert!(word(&" ".repeat(1_234_567)).ends_with("' (1,234,567 characters)"));
+        assert_eq!((thousands(0), thousands(999), thousands(1000)), ("0".into(), "999".into(), "1,000".into()));
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub fn search(world: &World, line: &Line) -> Result<u8, Error> {
         .iter()
         .map(|entry| {
             let mark = if configured.contains(&entry.name) { "*" } else { " " };
-            vec![format!("{mark} {}", entry.name), entry.tool.to_string(), entry.description.clone()]
+            vec![format!("{mark} {}", entry.name), entry.tool.to_string(), term::printable(&entry.description)]
         })
         .collect();
     print(&term::table(&rows))

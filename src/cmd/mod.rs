@@ -121,7 +121,7 @@ fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
     let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool))?;
     let record = image.and_then(|image| prepare::installed(world, &policy, &engine, &image));
     if let Some(text) = &tool.file.description {
-        term::out(&format!("{text}\n\n"));
+        term::out(&format!("{}\n\n", term::printable(text)));
     }
     term::out(&explain::policy(&policy, &engine, plan::settable(&engine, &facts), record.as_ref(), &tool.path));
     if !missing.is_empty() {

@@ -6,7 +6,8 @@
 
 use crate::json::{self, JsonError, Value, escape};
 use crate::names::{
-    AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolSpec, nearest,
+    AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolSpec,
+    is_invisible, nearest,
 };
 
 mod model;
@@ -16,6 +17,9 @@ pub use model::{Access, CocoFile, Isolation, Limits, Mount, MountSource, Network
 
 /// The largest coco file, in bytes.
 pub const MAX_FILE: usize = 64 * 1024;
+
+/// The most entries of a list, or variables: whoever is asked about an update has to read them.
+const MOST_ENTRIES: usize = 256;
 
 /// Every key of a coco file, in the order in which it is printed.
 pub const KEYS: &[&str] = &[
@@ -214,7 +218,11 @@ fn mount_options(text: &str) -> Result<(Access, Relabel), String> {
 
 fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {
     let mut variables = Vec::new();
-    for (key, member) in object(value, place)? {
+    let members = object(value, place)?;
+    if members.len() > MOST_ENTRIES {
+        return Err(too_many(place));
+    }
+    for (key, member) in members {
         let place = format!("{place}/{}", escape(key));
         let name =
             EnvName::new(key).map_err(|message| JsonError::new(&place, message, "write for example \"NO_COLOR\""))?;
@@ -438,31 +446,42 @@ fn boolean(value: &Value, place: &str) -> Parsed<bool> {
     }
 }
 
-/// One line of text for people: shown on terminals, so without control characters.
+/// One line of text for people: shown on terminals, so without what is not seen there or moves the rest.
 fn line(value: &Value, place: &str, most: usize) -> Parsed<String> {
     let text = text(value, place)?;
-    if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
+    if text.is_empty() || text.len() > most || text.chars().any(is_invisible) {
         return Err(JsonError::new(
             place,
-            format!("expected one line of text, at most {most} bytes"),
-            "shorten it, without line breaks",
+            format!("expected one line of text, at most {most} bytes, all of which can be seen"),
+            "shorten it, without line breaks and format characters",
         ));
     }
     Ok(text.to_owned())
 }
 
+/// A name, path or the like. What is read on a terminal has to be what is meant, so none has characters that
+/// can't be seen; the user's own paths may, and so the types themselves don't refuse them.
 fn checked<T>(value: &Value, place: &str, check: impl Fn(&str) -> Result<T, String>, hint: &str) -> Parsed<T> {
-    check(text(value, place)?).map_err(|message| JsonError::new(place, message, hint))
+    let text = text(value, place)?;
+    if text.chars().any(is_invisible) {
+        let message = format!("{text:?} has characters that can't be seen, or that move others");
+        return Err(JsonError::new(place, message, "write it without them"));
+    }
+    check(text).map_err(|message| JsonError::new(place, message, hint))
 }
 
 fn each<T>(value: &Value, place: &str, item: impl Fn(&Value, &str) -> Parsed<T>) -> Parsed<Vec<T>> {
     match value {
-        Value::Array(items) if items.len() <= 256 => {
+        Value::Array(items) if items.len() <= MOST_ENTRIES => {
             items.iter().enumerate().map(|(position, value)| item(value, &format!("{place}/{position}"))).collect()
         }
-        Value::Array(_) => Err(JsonError::new(place, "more than 256 entries", "no tool needs that many")),
+        Value::Array(_) => Err(too_many(place)),
         _ => Err(JsonError::new(place, format!("expected an array, found {}", value.kind()), "write [...]")),
     }
+}
+
+fn too_many(place: &str) -> JsonError {
+    JsonError::new(place, format!("more than {MOST_ENTRIES} entries"), "no tool needs that many")
 }
 
 #[cfg(test)]

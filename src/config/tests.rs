@@ -74,9 +74,28 @@ fn every_error_cites_its_place() {
         (r#"{"tool": "npm:x", "limits": {"cpus": -1}}"#, "/limits/cpus"),
         (r#"{"tool": "npm:x", "description": "a\nb"}"#, "/description"),
         (r#"{"tool": "npm:x", "homepage": "javascript:x"}"#, "/homepage"),
+        (r#"{"tool": "npm:x", "description": "a\u202eb"}"#, "/description"),
+        (r#"{"tool": "npm:x", "description": "a\u2028b"}"#, "/description"),
+        (r#"{"tool": "npm:x", "homepage": "https://a.example/\u200b"}"#, "/homepage"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "/a\nb"}]}"#, "/mounts/0/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": "~/a\u2029b"}]}"#, "/mounts/0/src"),
+        (r#"{"tool": "npm:x", "mounts": [{"src": ".", "dst": "/a\u00adb"}]}"#, "/mounts/0/dst"),
+        (r#"{"tool": "npm:x", "workdir": "/a\ufeffb"}"#, "/workdir"),
+        (r#"{"tool": "npm:x", "protect": ["a", "b\udb40\udc41"]}"#, "/protect/1"),
     ] {
         assert_eq!(wrong(text).0, place, "{text}");
     }
+}
+
+#[test]
+fn a_list_or_the_environment_can_be_read_in_a_while() {
+    let variables = |count| (0..count).map(|number| format!(r#""A{number}": """#)).collect::<Vec<_>>().join(", ");
+    let file = |count| format!(r#"{{"tool": "npm:x", "env": {{{}}}}}"#, variables(count));
+    assert_eq!(good(&file(256)).env.len(), 256);
+    assert_eq!(wrong(&file(257)).0, "/env");
+    let hosts =
+        |count| format!(r#"{{"tool": "npm:x", "allowed_hosts": [{}]}}"#, vec!["\"a.example\""; count].join(","));
+    assert_eq!(wrong(&hosts(257)).0, "/allowed_hosts");
 }
 
 #[test]

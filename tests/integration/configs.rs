@@ -269,6 +269,27 @@ fn a_coco_file_in_the_project_is_never_read() {
     world.coco(["run", "probe"]).fails(127, "no coco file for the tool probe");
 }
 
+/// Padding would push what was said before off the screen.
+#[test]
+fn an_error_is_no_page_long() {
+    let world = World::new();
+    for text in [
+        format!(r#"{{"tool": "npm:a", "{}": 1}}"#, "x ".repeat(30_000)),
+        format!(r#"{{"tool": "npm:a", "mounts": [{{"src": "{}"}}]}}"#, "é ".repeat(20_000)),
+    ] {
+        world.tool("probe", text);
+        for command in ["run", "lint"] {
+            let ended = world.coco([command, "probe"]);
+            assert!(ended.code != Some(0) && ended.stderr.contains("coco: error: "), "{ended:?}");
+            let longest = ended.stderr.lines().map(str::len).max();
+            assert!(longest.is_some_and(|length| length < 4200), "{longest:?}");
+        }
+    }
+    let long = format!(r#"{{"tool": "npm:a", "{}": 1}}"#, "x ".repeat(30_000));
+    world.tool("probe", long);
+    world.coco(["run", "probe"]).fails(125, "' (60,001 characters): unknown key");
+}
+
 #[test]
 fn an_error_can_not_write_to_the_terminal() {
     let world = World::new();
