@@ -1,12 +1,14 @@
-//! What a coco file grants, as a set, so that two files can be compared. Pure.
+//! What a coco file grants, as a set of values, so that two files can be compared. Pure.
 //!
 //! Whatever makes a tool see, write, reach or run more is a grant here, and so is another package: the
-//! comparison decides whether an update has to be agreed to.
+//! comparison decides whether an update has to be agreed to. Some lines of a coco file also hold a tool
+//! back (a variable's value, a pinned version, a mount over a part of another): their loss is an addition.
 
 use std::fmt;
 
-use crate::config::{Access, CocoFile, MountSource, Network, Protect, X11};
-use crate::names::{EnvName, HostPattern, Scope};
+use crate::config::{Access, CocoFile, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11};
+use crate::names::{AptName, EnvName, GuestPath, HostPattern, NetworkName, PublishedPort, RelativePath, Scope};
+use crate::names::{ToolName, ToolSpec};
 use crate::policy::DEFAULT_PIDS;
 use crate::reach::Protocol;
 use crate::term;
@@ -14,44 +16,82 @@ use crate::term;
 /// One thing that a coco file grants.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Grant {
-    /// It installs this package: (kind, specifier).
-    Package(&'static str, String),
+    /// It is this package.
+    Tool(ToolSpec),
+    /// Debian's package is there while it is installed.
+    Debian(AptName),
+    /// It runs on this, installed before it.
+    Runtime(ToolSpec),
+    /// This is installed before it, and its code runs.
+    Companion(ToolSpec),
+    /// Its runtimes are those of other tools.
+    SharedRuntimes,
+    /// What is installed before it comes in this order, which decides whose programs are found.
+    Order(Vec<ToolSpec>),
     /// It runs this program.
     Program(String),
-    /// It sees a path of the host's, at a place inside.
-    Reads(String),
+    /// It sees something of the host's.
+    Reads(Place),
     /// It writes it.
-    Writes(String),
+    Writes(Place),
+    /// The host's files get other SELinux labels.
+    Relabels(MountSource, Relabel),
+    /// A part of another mount is out of sight, because this is in its place.
+    Covers(Place),
     /// It may change what in writable mounts runs on the host: everything, or a path that was held.
-    Unprotected(Option<String>),
+    Unprotected(Option<RelativePath>),
     /// It reaches a host.
     Host(HostPattern),
     /// It reaches every public host.
     PublicHosts,
-    /// It is on an engine's network.
-    EngineNetwork(String),
+    /// It is on the engine's own network, or on one that the user made.
+    EngineNetwork(Option<NetworkName>),
     /// It is on the host's network.
     HostNetwork,
     /// It listens on the host.
-    Port(String),
+    Port(PublishedPort),
     /// It sees a variable of the caller's.
     Variable(EnvName),
     /// A variable has a value.
     Value(EnvName, String),
     /// It starts in another place.
-    Workdir(String),
+    Workdir(Workdir),
     /// It may write its own installation.
     Installation,
     /// It may use the X11 display.
     Display,
-    /// An engine argument.
-    EngineArgument(String),
+    /// The engine's arguments, all of them: one may be the value of the one before it.
+    EngineArguments(Vec<String>),
     /// So many bytes of memory; none is no limit.
     Memory(Option<u64>),
     /// So many processes.
     Processes(u32),
     /// So many thousandths of a CPU; none is no limit.
     Cpus(Option<u32>),
+    /// What held it back is gone.
+    NoLonger(Box<Grant>),
+}
+
+/// Where something of the host's comes from, and where it is seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// The host's side.
+    pub src: MountSource,
+    /// The sandbox's side; `None` is the same path as on the host.
+    pub dst: Option<GuestPath>,
+}
+
+/// What a grant is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// What is installed and run.
+    Software,
+    /// The host's files.
+    Files,
+    /// What it reaches.
+    Network,
+    /// All else.
+    Rest,
 }
 
 /// What one file grants and another does not.
@@ -65,8 +105,8 @@ pub struct Difference {
 }
 
 /// Compares two coco files of one tool.
-pub fn difference(old: &CocoFile, new: &CocoFile) -> Difference {
-    let (before, after) = (grants(old), grants(new));
+pub fn difference(tool: &ToolName, old: &CocoFile, new: &CocoFile) -> Difference {
+    let (before, after) = (grants(tool, old), grants(tool, new));
     let beyond = |these: &[Grant], those: &[Grant]| {
         these.iter().filter(|grant| !those.iter().any(|other| other.covers(grant))).cloned().collect::<Vec<_>>()
     };
@@ -74,24 +114,25 @@ pub fn difference(old: &CocoFile, new: &CocoFile) -> Difference {
     let mut removed = beyond(&before, &after);
     added.extend(held_no_more(old, new));
     removed.extend(held_no_more(new, old));
+    added.extend(other_order(old, new));
+    let lost = [unset(old, new), not_installed(old, new), uncovered(old, new)].concat();
+    removed.retain(|grant| !lost.contains(grant));
+    added.extend(lost.into_iter().map(|grant| Grant::NoLonger(Box::new(grant))));
     Difference { added, removed }
 }
 
-/// Everything that a coco file grants.
-pub fn grants(file: &CocoFile) -> Vec<Grant> {
-    let mut found = vec![Grant::Package("", file.tool.to_string())];
-    found.extend(file.apt.iter().map(|name| Grant::Package("Debian's ", name.to_string())));
-    found.extend(file.mise.iter().map(|tool| Grant::Package("", tool.to_string())));
-    found.extend(file.command.as_ref().map(|program| Grant::Program(program.to_string())));
+/// Everything that a coco file grants to the tool of this name.
+pub fn grants(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
+    let mut found = software(tool, file);
     for mount in &file.mounts {
-        let place = match (&mount.src, &mount.dst) {
-            (src, None) => words(src),
-            (src, Some(dst)) => format!("{} as {dst}", words(src)),
-        };
+        let place = Place::of(mount);
         if mount.access == Access::ReadWrite {
             found.push(Grant::Writes(place.clone()));
         }
         found.push(Grant::Reads(place));
+        if mount.relabel != Relabel::Keep {
+            found.push(Grant::Relabels(mount.src.clone(), mount.relabel));
+        }
     }
     if file.protect == Protect::DangerousNothing {
         found.push(Grant::Unprotected(None));
@@ -100,40 +141,59 @@ pub fn grants(file: &CocoFile) -> Vec<Grant> {
         Network::None => {}
         Network::AllowedHosts(hosts) => found.extend(hosts.iter().cloned().map(Grant::Host)),
         Network::Public => found.push(Grant::PublicHosts),
-        Network::EngineDefault => found.push(Grant::EngineNetwork("default".to_owned())),
-        Network::EngineNetwork(name) => found.push(Grant::EngineNetwork(name.to_string())),
+        Network::EngineDefault => found.push(Grant::EngineNetwork(None)),
+        Network::EngineNetwork(name) => found.push(Grant::EngineNetwork(Some(name.clone()))),
         Network::DangerousHost => found.push(Grant::HostNetwork),
     }
-    found.extend(file.ports.iter().map(|port| Grant::Port(port.to_string())));
-    found.extend(file.env_passthrough.iter().cloned().map(Grant::Variable));
+    found.extend(file.ports.iter().cloned().map(Grant::Port));
+    // A value in the file takes the place of the caller's.
+    let passed = file.env_passthrough.iter().filter(|name| !sets(file, name));
+    found.extend(passed.cloned().map(Grant::Variable));
     found.extend(file.env.iter().cloned().map(|(name, value)| Grant::Value(name, value)));
-    found.push(Grant::Workdir(match &file.workdir {
-        crate::config::Workdir::Default => "where the project is mounted".to_owned(),
-        crate::config::Workdir::CurrentDirectory => "the current directory".to_owned(),
-        crate::config::Workdir::Guest(path) => path.to_string(),
-    }));
+    found.push(Grant::Workdir(file.workdir.clone()));
     if file.data == Access::ReadWrite {
         found.push(Grant::Installation);
     }
     if file.x11 == X11::DangerousDisplay {
         found.push(Grant::Display);
     }
-    found.extend(file.podman_args.iter().cloned().map(Grant::EngineArgument));
+    if !file.podman_args.is_empty() {
+        found.push(Grant::EngineArguments(file.podman_args.clone()));
+    }
     found.push(Grant::Memory(file.limits.memory));
     found.push(Grant::Processes(file.limits.pids.unwrap_or(DEFAULT_PIDS)));
     found.push(Grant::Cpus(file.limits.milli_cpus));
     found
 }
 
-/// The host's side of a mount in words.
-pub fn words(source: &MountSource) -> String {
-    match source {
-        MountSource::CurrentDirectory => "the current directory".to_owned(),
-        MountSource::Project => "the project".to_owned(),
-        MountSource::Home(None) => "your home".to_owned(),
-        source @ (MountSource::Home(Some(_)) | MountSource::Absolute(_)) => source.to_string(),
-    }
+/// An amount of memory, exactly; coco files have it in whole KiB.
+pub fn memory(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
 }
+
+fn software(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
+    let mut found = vec![Grant::Tool(file.tool.clone())];
+    found.extend(file.apt.iter().cloned().map(Grant::Debian));
+    found.extend(file.mise.iter().cloned().map(installed_before));
+    if file.isolation == Isolation::SharedRuntimes && file.mise.iter().any(ToolSpec::is_runtime) {
+        found.push(Grant::SharedRuntimes);
+    }
+    // As the policy has it.
+    let program = file.command.as_ref().map_or(tool.as_str(), |program| program.as_str());
+    found.push(Grant::Program(program.to_owned()));
+    found
+}
+
+/// A dependency, as the policy sorts them.
+fn installed_before(tool: ToolSpec) -> Grant {
+    if tool.is_runtime() { Grant::Runtime(tool) } else { Grant::Companion(tool) }
+}
+
+fn sets(file: &CocoFile, name: &EnvName) -> bool {
+    file.env.iter().any(|(other, _)| other == name)
+}
+
+// --- what holds a tool back, and is lost ---
 
 /// Paths that `old` holds read-only and `new` does not.
 fn held_no_more(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
@@ -144,10 +204,102 @@ fn held_no_more(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
         Protect::Paths(paths) => paths.as_slice(),
         Protect::Default | Protect::List | Protect::DangerousNothing => &[],
     };
-    before.iter().filter(|path| !after.contains(path)).map(|path| Grant::Unprotected(Some(path.to_string()))).collect()
+    before.iter().filter(|path| !after.contains(path)).map(|path| Grant::Unprotected(Some(path.clone()))).collect()
 }
 
+/// Variables that have a value in `old` alone: without it (`npm_config_ignore_scripts=true`) a tool may do more.
+fn unset(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+    let lost = old.env.iter().filter(|(name, _)| !sets(new, name));
+    lost.cloned().map(|(name, value)| Grant::Value(name, value)).collect()
+}
+
+/// Runtimes and pinned versions that are in `old` alone: something else of their name is found instead.
+fn not_installed(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+    let held = |tool: &&ToolSpec| tool.is_runtime() || tool.version.is_some();
+    let lost = old.mise.iter().filter(held).filter(|tool| !new.mise.contains(tool));
+    lost.cloned().map(installed_before).collect()
+}
+
+/// The order of what both files install, if it is another one.
+fn other_order(old: &CocoFile, new: &CocoFile) -> Option<Grant> {
+    let before: Vec<&ToolSpec> = old.mise.iter().filter(|tool| new.mise.contains(tool)).collect();
+    let after: Vec<&ToolSpec> = new.mise.iter().filter(|tool| old.mise.contains(tool)).collect();
+    (before != after).then(|| Grant::Order(new.mise.clone()))
+}
+
+/// Mounts of `old` whose place shows, in `new`, what another mount has there.
+fn uncovered(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+    let after: Vec<String> = new.mounts.iter().map(inside).collect();
+    let lost = old.mounts.iter().filter(|mount| {
+        let place = inside(mount);
+        !after.contains(&place) && after.iter().any(|outer| lies_in(&place, outer))
+    });
+    lost.map(|mount| Grant::Covers(Place::of(mount))).collect()
+}
+
+/// Where a mount is seen, as far as that is known without the machine.
+fn inside(mount: &Mount) -> String {
+    match (&mount.dst, &mount.src) {
+        (Some(dst), _) => dst.to_string(),
+        (None, MountSource::Absolute(path)) => {
+            let mut parts: Vec<&str> = Vec::new();
+            for part in path.split('/') {
+                match part {
+                    "" | "." => {}
+                    ".." => drop(parts.pop()),
+                    part => parts.push(part),
+                }
+            }
+            format!("/{}", parts.join("/"))
+        }
+        (None, src @ (MountSource::CurrentDirectory | MountSource::Project | MountSource::Home(_))) => src.to_string(),
+    }
+}
+
+/// Whether a place is below another. Nobody knows here whose home `~` is: it may be any.
+fn lies_in(inner: &str, outer: &str) -> bool {
+    let at_home = |place: &str| {
+        let parts: Vec<&str> = place.split('/').collect();
+        match parts.as_slice() {
+            ["", "root", rest @ ..] | ["", "home", _, rest @ ..] => [&["~"], rest].concat().join("/"),
+            ["", "home"] => "~".to_owned(),
+            _ => place.to_owned(),
+        }
+    };
+    at_home(inner).strip_prefix(&at_home(outer)).is_some_and(|rest| rest.starts_with('/'))
+}
+
+// --- comparison ---
+
 impl Grant {
+    /// What this is about.
+    pub fn topic(&self) -> Topic {
+        match self {
+            Grant::Tool(_)
+            | Grant::Debian(_)
+            | Grant::Runtime(_)
+            | Grant::Companion(_)
+            | Grant::SharedRuntimes
+            | Grant::Order(_)
+            | Grant::Program(_) => Topic::Software,
+            Grant::Reads(_) | Grant::Writes(_) | Grant::Relabels(..) | Grant::Covers(_) | Grant::Unprotected(_) => {
+                Topic::Files
+            }
+            Grant::Host(_) | Grant::PublicHosts | Grant::EngineNetwork(_) | Grant::HostNetwork => Topic::Network,
+            Grant::Port(_)
+            | Grant::Variable(_)
+            | Grant::Value(..)
+            | Grant::Workdir(_)
+            | Grant::Installation
+            | Grant::Display
+            | Grant::EngineArguments(_)
+            | Grant::Memory(_)
+            | Grant::Processes(_)
+            | Grant::Cpus(_)
+            | Grant::NoLonger(_) => Topic::Rest,
+        }
+    }
+
     /// Whether whoever has this has the other as well.
     fn covers(&self, other: &Grant) -> bool {
         /// No limit covers every limit.
@@ -162,10 +314,11 @@ impl Grant {
             (Grant::Memory(this), Grant::Memory(other)) => at_least(*this, *other),
             (Grant::Cpus(this), Grant::Cpus(other)) => at_least(*this, *other),
             (Grant::Processes(this), Grant::Processes(other)) => this >= other,
-            (Grant::HostNetwork, Grant::Host(_) | Grant::PublicHosts | Grant::EngineNetwork(_)) => true,
+            (Grant::HostNetwork, Grant::PublicHosts | Grant::EngineNetwork(_)) => true,
+            (Grant::HostNetwork, Grant::Host(host)) => host.scope == Scope::Subdomains,
             // `public` is ports 443 and 80 alone.
             (Grant::PublicHosts, Grant::Host(host)) => {
-                host.port.is_none_or(|port| matches!(Protocol::of(port), Protocol::Tls | Protocol::Http))
+                host.scope == Scope::Subdomains && host.port.is_none_or(|port| Protocol::of(port) != Protocol::Raw)
             }
             (Grant::Host(this), Grant::Host(other)) => host_covers(this, other),
             (this, other) => this == other,
@@ -173,130 +326,101 @@ impl Grant {
     }
 }
 
+/// A name that is granted by itself is covered by nothing but itself: the caller's proxy is asked for it
+/// even where this machine does not know it, and so it may be a host that nobody outside can reach.
 fn host_covers(this: &HostPattern, other: &HostPattern) -> bool {
     let ports = this.port == other.port
-        || this.port.is_none()
-            && other.port.is_some_and(|port| matches!(Protocol::of(port), Protocol::Tls | Protocol::Http));
+        || this.port.is_none() && other.port.is_some_and(|port| Protocol::of(port) != Protocol::Raw);
     let below = || other.name.as_str().ends_with(&format!(".{}", this.name));
     let name = match (this.scope, other.scope) {
         (Scope::Exactly, Scope::Exactly) => this.name == other.name,
-        (Scope::Subdomains, Scope::Exactly) => below(),
         (Scope::Subdomains, Scope::Subdomains) => this.name == other.name || below(),
-        (Scope::Exactly, Scope::Subdomains) => false,
+        (Scope::Exactly, Scope::Subdomains) | (Scope::Subdomains, Scope::Exactly) => false,
     };
     ports && name
+}
+
+// --- words ---
+
+impl Place {
+    /// The two sides of a mount.
+    fn of(mount: &Mount) -> Place {
+        Place { src: mount.src.clone(), dst: mount.dst.clone() }
+    }
+}
+
+/// The host's side of a mount in words. A path has a slash, a `~` or quotes, so that none reads as words.
+fn words(source: &MountSource) -> String {
+    match source {
+        MountSource::CurrentDirectory => "the current directory".to_owned(),
+        MountSource::Project => "the project".to_owned(),
+        MountSource::Home(None) => "your home".to_owned(),
+        source @ (MountSource::Home(Some(_)) | MountSource::Absolute(_)) => term::word(&source.to_string()),
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&words(&self.src))?;
+        self.dst.as_ref().map_or(Ok(()), |dst| write!(formatter, " as {}", term::word(dst.as_str())))
+    }
 }
 
 impl fmt::Display for Grant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Grant::Package(kind, name) => format!("installs {kind}{name}"),
-            Grant::Program(program) => format!("runs the program {program}"),
+            Grant::Tool(tool) if tool.is_system() => format!("uses the image's own {}", tool.package),
+            Grant::Tool(tool) => format!("installs {tool}"),
+            Grant::Debian(name) => format!("installs Debian's {name}"),
+            Grant::Runtime(tool) => format!("installs the runtime {tool}"),
+            Grant::Companion(tool) => format!("installs the companion {tool}"),
+            Grant::SharedRuntimes => "shares runtimes with other tools".to_owned(),
+            Grant::Order(tools) => {
+                let tools: Vec<String> = tools.iter().map(ToString::to_string).collect();
+                format!("installs in another order: {}", tools.join(", "))
+            }
+            Grant::Program(program) => format!("runs the program {}", term::word(program)),
             Grant::Reads(place) => format!("reads {place}"),
             Grant::Writes(place) => format!("writes {place}"),
+            Grant::Relabels(source, Relabel::Private) => {
+                format!("changes the SELinux labels of {}, for its own container alone", words(source))
+            }
+            Grant::Relabels(source, Relabel::Keep | Relabel::Shared) => {
+                format!("changes the SELinux labels of {}, for all containers", words(source))
+            }
+            Grant::Covers(Place { src, dst }) => {
+                let place = dst.as_ref().map_or_else(|| words(src), |dst| term::word(dst.as_str()));
+                format!("covers {place} with {}", words(src))
+            }
             Grant::Unprotected(None) => "may change git hooks, editor settings and task files".to_owned(),
-            Grant::Unprotected(Some(path)) => format!("may change {path} in what it writes"),
+            Grant::Unprotected(Some(path)) => format!("may change {} in what it writes", term::word(path.as_str())),
             Grant::Host(host) => format!("reaches {host}"),
             Grant::PublicHosts => "reaches any public host".to_owned(),
-            Grant::EngineNetwork(name) => format!("is on the engine's network {name}"),
+            Grant::EngineNetwork(None) => "is on the engine's own network".to_owned(),
+            Grant::EngineNetwork(Some(name)) => format!("is on the engine's network {name}"),
             Grant::HostNetwork => "is on the host's own network".to_owned(),
             Grant::Port(port) => format!("listens on {port}"),
             Grant::Variable(name) => format!("sees your variable {name}"),
-            Grant::Value(name, value) => format!("has {name}={value}"),
-            Grant::Workdir(place) => format!("starts in {place}"),
+            Grant::Value(name, value) => format!("sets {}", term::word(&format!("{name}={value}"))),
+            Grant::Workdir(Workdir::Default) => "starts where the project is mounted".to_owned(),
+            Grant::Workdir(Workdir::CurrentDirectory) => "starts in the current directory".to_owned(),
+            Grant::Workdir(Workdir::Guest(path)) => format!("starts in {}", term::word(path.as_str())),
             Grant::Installation => "may write its own installation".to_owned(),
             Grant::Display => "uses your X11 display".to_owned(),
-            Grant::EngineArgument(argument) => format!("gives the engine {argument}"),
-            Grant::Memory(Some(bytes)) => format!("uses {} MiB of memory at most", bytes >> 20),
+            Grant::EngineArguments(arguments) => {
+                let arguments: Vec<String> = arguments.iter().map(|argument| term::word(argument)).collect();
+                format!("gives the engine {}", arguments.join(" "))
+            }
+            Grant::Memory(Some(bytes)) => format!("uses {} of memory at most", memory(*bytes)),
             Grant::Memory(None) => "uses any amount of memory".to_owned(),
             Grant::Processes(count) => format!("has {count} processes at most"),
             Grant::Cpus(Some(milli)) => format!("uses {}.{:03} CPUs at most", milli / 1000, milli % 1000),
             Grant::Cpus(None) => "uses all CPUs".to_owned(),
+            Grant::NoLonger(lost) => format!("no longer {lost}"),
         };
-        formatter.write_str(&term::printable(&text))
+        formatter.write_str(&text)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(rest: &str) -> CocoFile {
-        crate::config::parse(format!(r#"{{"tool": "npm:x"{rest}}}"#).as_bytes()).unwrap()
-    }
-
-    /// What is added and removed, in words.
-    fn compared(old: &str, new: &str) -> (Vec<String>, Vec<String>) {
-        let found = difference(&file(old), &file(new));
-        let words = |grants: &[Grant]| grants.iter().map(ToString::to_string).collect();
-        (words(&found.added), words(&found.removed))
-    }
-
-    #[test]
-    fn every_way_to_get_more_is_seen() {
-        for (old, new, added) in [
-            ("", r#", "mounts": [{"src": "."}]"#, "reads the current directory"),
-            (
-                r#", "mounts": [{"src": "."}]"#,
-                r#", "mounts": [{"src": ".", "opts": "rw"}]"#,
-                "writes the current directory",
-            ),
-            (
-                r#", "mounts": [{"src": "."}]"#,
-                r#", "mounts": [{"src": ".", "dst": "/w"}]"#,
-                "reads the current directory as /w",
-            ),
-            ("", r#", "allowed_hosts": ["a.example"]"#, "reaches a.example"),
-            (r#", "allowed_hosts": ["a.example"]"#, r#", "allowed_hosts": ["*.a.example"]"#, "reaches *.a.example"),
-            (r#", "allowed_hosts": ["a.example"]"#, r#", "allowed_hosts": ["a.example:22"]"#, "reaches a.example:22"),
-            (r#", "network": "public""#, r#", "allowed_hosts": ["a.example:22"]"#, "reaches a.example:22"),
-            (r#", "allowed_hosts": ["a.example"]"#, r#", "network": "public""#, "reaches any public host"),
-            (r#", "network": "public""#, r#", "network": "default""#, "is on the engine's network default"),
-            ("", r#", "env_passthrough": ["API_TOKEN"]"#, "sees your variable API_TOKEN"),
-            (r#", "env": {"A": "1"}"#, r#", "env": {"A": "2"}"#, "has A=2"),
-            ("", r#", "ports": ["8080:80"]"#, "listens on 127.0.0.1:8080:80"),
-            ("", r#", "data": "rw""#, "may write its own installation"),
-            ("", r#", "protect": false"#, "may change git hooks, editor settings and task files"),
-            (r#", "protect": ["ci"]"#, "", "may change ci in what it writes"),
-            ("", r#", "dependencies": {"apt": ["gcc"]}"#, "installs Debian's gcc"),
-            ("", r#", "dependencies": {"mise": ["npm:y"]}"#, "installs npm:y"),
-            ("", r#", "command": "other""#, "runs the program other"),
-            ("", r#", "x11": true"#, "uses your X11 display"),
-            ("", r#", "podman_args": ["--privileged"]"#, "gives the engine --privileged"),
-            (r#", "limits": {"memory": "1g"}"#, "", "uses any amount of memory"),
-            (r#", "limits": {"memory": "1g"}"#, r#", "limits": {"memory": "2g"}"#, "uses 2048 MiB of memory at most"),
-            (r#", "limits": {"pids": 10}"#, "", "has 4096 processes at most"),
-        ] {
-            assert!(compared(old, new).0.contains(&added.to_owned()), "{old} -> {new}: {:?}", compared(old, new));
-        }
-        let other = crate::config::parse(br#"{"tool": "npm:evil"}"#).unwrap();
-        assert_eq!(difference(&file(""), &other).added, [Grant::Package("", "npm:evil".to_owned())]);
-    }
-
-    #[test]
-    fn what_only_takes_away_adds_nothing() {
-        for (old, new) in [
-            (r#", "mounts": [{"src": ".", "opts": "rw"}]"#, r#", "mounts": [{"src": "."}]"#),
-            (r#", "network": "public""#, r#", "allowed_hosts": ["a.example", "b.example:443"]"#),
-            (r#", "network": "host""#, r#", "network": "public""#),
-            (r#", "allowed_hosts": ["*.a.example"]"#, r#", "allowed_hosts": ["b.a.example"]"#),
-            (r#", "allowed_hosts": ["a.example"]"#, r#", "allowed_hosts": ["a.example:443"]"#),
-            (r#", "protect": false"#, r#", "protect": ["ci"]"#),
-            ("", r#", "protect": ["ci"]"#),
-            ("", r#", "limits": {"memory": "1g", "pids": 10, "cpus": 1}"#),
-            ("", r#", "description": "d", "homepage": "https://e.example", "isolated": true"#),
-            (r#", "env_passthrough": ["A_B"], "ports": ["1:2"], "data": "rw", "x11": true"#, ""),
-        ] {
-            let (added, _) = compared(old, new);
-            assert_eq!(added, [""; 0], "{old} -> {new}");
-        }
-        let (_, removed) = compared(r#", "network": "public""#, "");
-        assert_eq!(removed, ["reaches any public host"]);
-    }
-
-    #[test]
-    fn a_suffix_is_no_sub_domain() {
-        let (added, _) = compared(r#", "allowed_hosts": ["*.a.example"]"#, r#", "allowed_hosts": ["evila.example"]"#);
-        assert_eq!(added, ["reaches evila.example"]);
-    }
-}
+mod tests;

@@ -114,8 +114,8 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
 /// Shows what changes, and asks where more is granted.
 fn agree(world: &World, line: &Line, name: &ToolName, before: Option<&CocoFile>, signed: &Signed) -> Result<(), Error> {
     let Difference { added, removed } = match before {
-        Some(before) => difference(before, &signed.file),
-        None => Difference { added: crate::grants::grants(&signed.file), removed: Vec::new() },
+        Some(before) => difference(name, before, &signed.file),
+        None => Difference { added: crate::grants::grants(name, &signed.file), removed: Vec::new() },
     };
     term::out(&explain::changes(name, signed.verified.revision(), &added, &removed));
     if added.is_empty() || line.has(Switch::Yes) {

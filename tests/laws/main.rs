@@ -18,6 +18,7 @@ mod narrowing;
 mod questions;
 mod requests;
 mod signatures;
+mod widening;
 
 /// So many tries. Nothing is written beside the sources: a failure prints its smallest input.
 fn cases(count: u32) -> ProptestConfig {
