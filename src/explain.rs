@@ -4,15 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::broker::journal::{Denial, Denied, Summary};
-use crate::config::{Access, CocoFile, MountSource, Network, Protect, X11};
+use crate::config::{Access, CocoFile, Protect, Workdir};
 use crate::control::Task;
 use crate::engine::Engine;
 use crate::facts::Controllers;
-use crate::grants::Grant;
+use crate::grants::{self, Grant, Topic};
 use crate::install::Record;
 use crate::names::{HostPattern, Port, ToolName};
 use crate::plan::Plan;
-use crate::policy::{Creation, Danger, Policy, Posture, RunNetwork};
+use crate::policy::{Creation, DEFAULT_PIDS, Danger, Policy, Posture, RunNetwork};
 use crate::reach::{Protocol, Reach};
 use crate::term;
 
@@ -211,7 +211,8 @@ fn openings(policy: &Policy) -> Vec<(&'static str, String)> {
 fn limits(policy: &Policy, can: Controllers) -> String {
     let unless = |can: bool| if can { "" } else { " (not set: this user has no such cgroup controller)" };
     let mut limits = vec![format!("{} processes{}", policy.limits.pids, unless(can.pids))];
-    limits.extend(policy.limits.memory.map(|bytes| format!("{} MiB of memory{}", bytes >> 20, unless(can.memory))));
+    limits
+        .extend(policy.limits.memory.map(|bytes| format!("{} of memory{}", grants::memory(bytes), unless(can.memory))));
     limits.extend(
         policy.limits.milli_cpus.map(|milli| format!("{}.{:03} CPUs{}", milli / 1000, milli % 1000, unless(can.cpu))),
     );
@@ -275,75 +276,171 @@ pub fn placeholder_record(policy: &Policy) -> Record {
     }
 }
 
-/// What an update changes: a line for each grant that comes and goes.
+/// More lines than this may leave the screen before they are read.
+const A_SCREEN: usize = 20;
+
+/// What an update changes: a line for each grant that goes and comes. What comes stands last, where the
+/// question is: however much goes, it is on the screen.
 pub fn changes(tool: &ToolName, revision: u64, added: &[Grant], removed: &[Grant]) -> String {
     let mut text = format!("{tool}: revision {revision}");
     if added.is_empty() && removed.is_empty() {
         text.push_str(" grants the same");
     }
     text.push('\n');
-    let signs = added.iter().map(|grant| ('+', grant)).chain(removed.iter().map(|grant| ('-', grant)));
+    let signs = removed.iter().map(|grant| ('-', grant)).chain(added.iter().map(|grant| ('+', grant)));
     for (sign, grant) in signs {
         text.push_str(&format!("  {sign} {grant}\n"));
+    }
+    if added.len() > A_SCREEN {
+        text.push_str(&format!("  {} lines above are marked with +\n", added.len()));
     }
     text
 }
 
-/// What a coco file grants, in words, before there is a world to decide in.
-pub fn grants(file: &CocoFile) -> String {
-    let mut parts = Vec::new();
-    for mount in &file.mounts {
-        let verb = match mount.access {
-            Access::ReadOnly => "reads",
-            Access::ReadWrite => "reads and writes",
-        };
-        let what = match &mount.src {
-            MountSource::CurrentDirectory => "the current directory".to_owned(),
-            MountSource::Project => "the project".to_owned(),
-            MountSource::Home(None) => "your home".to_owned(),
-            MountSource::Home(Some(path)) => format!("~/{path}"),
-            MountSource::Absolute(path) => path.clone(),
-        };
-        parts.push(format!("{verb} {what}"));
+/// The longest line of what a coco file grants, in characters.
+const A_LINE: usize = 120;
+
+/// What a coco file grants, in words, before there is a world to decide in: one line where it is short, else
+/// a line for each thing.
+pub fn grants(tool: &ToolName, file: &CocoFile) -> String {
+    let all = grants::grants(tool, file);
+    let mut clauses = Vec::new();
+    for (topic, none) in [
+        (Topic::Software, None),
+        (Topic::Files, Some("no files of yours")),
+        (Topic::Network, Some("no network")),
+        (Topic::Rest, None),
+    ] {
+        let told = all.iter().filter(|grant| grant.topic() == topic).filter_map(|grant| clause(tool, &all, grant));
+        let told = joined(told);
+        clauses.extend(none.filter(|_| told.is_empty()).map(str::to_owned));
+        clauses.extend(told);
     }
-    if parts.is_empty() {
-        parts.push("no files of yours".to_owned());
+    let line = format!("  grants: {}\n", clauses.join("; "));
+    if line.chars().count() <= A_LINE { line } else { format!("  grants: {}\n", clauses.join("\n          ")) }
+}
+
+/// One grant among all of a file, unless it is what every file has or is said with another.
+fn clause(tool: &ToolName, all: &[Grant], grant: &Grant) -> Option<String> {
+    match grant {
+        Grant::Program(program) if program == tool.as_str() => None,
+        Grant::Workdir(Workdir::Default | Workdir::CurrentDirectory)
+        | Grant::Memory(None)
+        | Grant::Processes(DEFAULT_PIDS)
+        | Grant::Cpus(None)
+        | Grant::Writes(_) => None,
+        Grant::Reads(place) if all.contains(&Grant::Writes(place.clone())) => Some(format!("reads and writes {place}")),
+        grant => Some(grant.to_string()),
     }
-    parts.push(match &file.network {
-        Network::None => "no network".to_owned(),
-        Network::AllowedHosts(hosts) => {
-            format!("reaches {}", hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
+/// Beginnings that neighbours share, as they are before one thing and before more.
+const SHARED: &[(&str, &str)] = &[
+    ("installs Debian's ", "installs Debian's "),
+    ("installs the runtime ", "installs the runtimes "),
+    ("installs the companion ", "installs the companions "),
+    ("reaches ", "reaches "),
+    ("listens on ", "listens on "),
+    ("sees your variable ", "sees your variables "),
+    ("sets ", "sets "),
+];
+
+/// Clauses with the same beginning as one.
+fn joined(clauses: impl Iterator<Item = String>) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    for clause in clauses {
+        let shared = SHARED.iter().find_map(|(one, more)| Some((clause.strip_prefix(one)?, *one, *more)));
+        if let (Some((rest, one, more)), Some(last)) = (shared, joined.last_mut())
+            && let Some(before) = last.strip_prefix(more).or_else(|| last.strip_prefix(one))
+        {
+            *last = format!("{more}{before}, {rest}");
+        } else {
+            joined.push(clause);
         }
-        Network::Public => "reaches public hosts".to_owned(),
-        Network::EngineDefault => "the engine's whole network".to_owned(),
-        Network::EngineNetwork(name) => format!("the engine's network {name}"),
-        Network::DangerousHost => "the host's network".to_owned(),
-    });
-    if !file.env_passthrough.is_empty() {
-        parts.push(format!(
-            "sees {}",
-            file.env_passthrough.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        ));
     }
-    if file.protect == Protect::DangerousNothing {
-        parts.push("may change git hooks and editor settings".to_owned());
-    }
-    if file.data == Access::ReadWrite {
-        parts.push("may change its own installation".to_owned());
-    }
-    if file.x11 == X11::DangerousDisplay {
-        parts.push("uses your X11 display".to_owned());
-    }
-    if !file.ports.is_empty() {
-        parts.push(format!("listens on {}", file.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")));
-    }
-    format!("  grants: {}\n", term::printable(&parts.join("; ")))
+    joined
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grants::difference;
     use crate::names::HostName;
+
+    fn granted(rest: &str) -> String {
+        let file = crate::config::parse(format!(r#"{{"tool": "npm:x"{rest}}}"#).as_bytes()).unwrap();
+        grants(&ToolName::new("x").unwrap(), &file)
+    }
+
+    #[test]
+    fn all_that_a_file_grants_is_said_and_the_usual_in_a_line() {
+        for (rest, said) in [
+            ("", "installs npm:x; no files of yours; no network"),
+            (
+                r#", "mounts": [{"src": "@project", "opts": "rw"}], "workdir": ".""#,
+                "installs npm:x; reads and writes the project; no network",
+            ),
+            (
+                r#", "allowed_hosts": ["a.example", "*.b.example"], "env_passthrough": ["A", "B"]"#,
+                "installs npm:x; no files of yours; reaches a.example, *.b.example; sees your variables A, B",
+            ),
+        ] {
+            assert_eq!(granted(rest), format!("  grants: {said}\n"));
+        }
+        let all = granted(
+            r#", "command": "y", "dependencies": {"apt": ["gcc", "make"], "mise": ["node@22", "npm:b"]},
+            "mounts": [{"src": "~/.c", "dst": "/c", "opts": "ro,z"}], "workdir": "/c", "env": {"A": "1", "B": "2 3"},
+            "env_passthrough": ["A", "C"], "network": "public", "ports": ["1:2"], "data": "rw", "x11": true,
+            "protect": false, "limits": {"memory": "7m", "pids": 9, "cpus": 1.5}, "podman_args": ["--shm-size=1g"]"#,
+        );
+        let lines: Vec<&str> = all.trim_start_matches("  grants: ").lines().map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "installs npm:x",
+                "installs Debian's gcc, make",
+                "installs the runtime node@22",
+                "installs the companion npm:b",
+                "shares runtimes with other tools",
+                "runs the program y",
+                "reads ~/.c as /c",
+                "changes the SELinux labels of ~/.c, for all containers",
+                "may change git hooks, editor settings and task files",
+                "reaches any public host",
+                "listens on 127.0.0.1:1:2",
+                "sees your variable C",
+                "sets A=1, 'B=2 3'",
+                "starts in /c",
+                "may write its own installation",
+                "uses your X11 display",
+                "gives the engine --shm-size=1g",
+                "uses 7 MiB of memory at most",
+                "has 9 processes at most",
+                "uses 1.500 CPUs at most",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_path_can_not_read_as_a_grant() {
+        let said = granted(r#", "mounts": [{"src": "~/.cache/tool; no network; nothing else"}], "network": "public""#);
+        let path = "'~/.cache/tool; no network; nothing else'";
+        assert_eq!(said, format!("  grants: installs npm:x; reads {path}; reaches any public host\n"));
+    }
+
+    #[test]
+    fn what_is_added_stands_last_and_is_counted() {
+        let file = |rest: &str| crate::config::parse(format!(r#"{{"tool": "npm:x"{rest}}}"#).as_bytes()).unwrap();
+        let list =
+            |name: &str| (0..30).map(|number| format!("\"{number}.{name}.example\"")).collect::<Vec<_>>().join(", ");
+        let hosts = |name: &str| file(&format!(r#", "allowed_hosts": [{}]"#, list(name)));
+        let tool = ToolName::new("x").unwrap();
+        let found = difference(&tool, &hosts("old"), &hosts("new"));
+        let text = changes(&tool, 2, &found.added, &found.removed);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], "  - reaches 0.old.example");
+        assert_eq!(lines[60..], ["  + reaches 29.new.example", "  30 lines above are marked with +"]);
+    }
 
     fn denied_host(host: &str, port: Option<u16>, denial: Denial) -> Denied {
         Denied { host: host.to_owned(), port: port.and_then(Port::from_number), denial }

@@ -64,7 +64,7 @@ fn get_one(world: &World, name: &ToolName, shelf: &Shelf) -> Result<(), Error> {
         signed.verified.revision(),
         term::path(&path)
     ));
-    term::out(&explain::grants(&signed.file));
+    term::out(&explain::grants(name, &signed.file));
     Ok(())
 }
 

@@ -98,7 +98,10 @@ fn get_writes_the_very_bytes_and_the_signature() {
     let ended = world.coco(["get", "eslint"]).exits(0);
     let path = world.path("data/coco/tools/eslint.json");
     assert!(ended.text().starts_with("eslint: from the bundled store, revision 1, written to "), "{ended:?}");
-    assert!(ended.text().contains("grants: reads and writes the project; no network"), "{ended:?}");
+    assert!(
+        ended.text().contains("grants: installs npm:eslint; reads and writes the project; no network\n"),
+        "{ended:?}"
+    );
     assert_eq!(fs::read(&path).unwrap(), store("eslint.json"));
     assert_eq!(fs::read(path.with_extension("json.minisig")).unwrap(), store("eslint.json.minisig"));
     let verified = world.coco(["verify", "eslint"]).exits(0);

@@ -172,6 +172,45 @@ fn an_update_that_widens_is_shown_and_refused_where_nobody_can_be_asked() {
     assert!(store.world.coco(["update"]).exits(1).text().contains("+ installs npm:evil"));
 }
 
+/// What a file grants can't be told as something else, and what held a tool back is told.
+#[test]
+fn what_an_update_shows_is_the_whole_of_it() {
+    let mut store = Store::new();
+    let hidden = r#", {"src": "~/empty", "dst": "/foo/credentials"}"#;
+    let rest = |hidden: &str, env: &str| {
+        format!(
+            r#", "command": "safe", "mounts": [{{"src": "~/a; no network", "dst": "/foo"}}{hidden}], "network": "public", "env": {{{env}}}"#
+        )
+    };
+    let long = format!(r#""A": "{}""#, "x ".repeat(2000));
+    store.publish("tool", 1, &rest(hidden, &long));
+    let got = store.world.coco(["get", "tool"]).exits(0);
+    let lines: Vec<&str> = got.text().lines().skip(1).collect();
+    let value = format!("'A={}...{} ' (4,002 characters)", "x ".repeat(19), " x".repeat(8));
+    assert_eq!(
+        lines,
+        [
+            "  grants: installs npm:tool",
+            "          runs the program safe",
+            "          reads '~/a; no network' as /foo",
+            "          reads ~/empty as /foo/credentials",
+            "          reaches any public host",
+            &format!("          sets {value}"),
+        ]
+    );
+    store.publish("tool", 2, &rest("", "").replace(r#""command": "safe", "#, ""));
+    let refused = store.world.coco(["update"]).exits(1);
+    let added: Vec<&str> = refused.text().lines().filter(|line| line.starts_with("  + ")).collect();
+    assert_eq!(
+        added,
+        [
+            "  + runs the program tool",
+            &format!("  + no longer sets {value}"),
+            "  + no longer covers /foo/credentials with ~/empty",
+        ]
+    );
+}
+
 /// S7, with somebody there: `script` gives coco a terminal.
 #[test]
 fn an_update_that_widens_is_asked_about_on_a_terminal() {
