@@ -8,7 +8,6 @@ use coco::policy::{Granted, Policy, RunNetwork, decide};
 use coco::reach::Reach;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use proptest::strategy::Union;
 use serde_json::{Map, Value, json};
 
 use crate::cases;
@@ -21,7 +20,7 @@ fn values(key: &str) -> BoxedStrategy<Value> {
     let some = |items: &[&str]| {
         let items: Vec<Value> = items.iter().map(|item| Value::from(*item)).collect();
         let count = items.len();
-        subsequence(items, 0..=count).prop_shuffle().prop_map(Value::from).boxed()
+        subsequence(items, 0..=count.min(3)).prop_shuffle().prop_map(Value::from).boxed()
     };
     let one = |items: &[&'static str]| select(items.to_vec()).prop_map(Value::from).boxed();
     match key {
@@ -29,8 +28,8 @@ fn values(key: &str) -> BoxedStrategy<Value> {
         "command" => one(&["probe", "other"]),
         "mounts" => {
             let source = select(&["~/a", "~/b", "/srv/a", "@project"][..]);
-            let place = select(&["", "/w", "/w/a", "/w/a/b", "/root/a/c", "/srv/a/b"][..]);
-            let mount = (source, place, select(&["ro", "rw", "ro,z", "rw,Z"][..])).prop_map(|(src, dst, opts)| {
+            let place = select(&["", "/w", "/w", "/w/a", "/w/a/b", "/root/a/c", "/srv/a/b"][..]);
+            let mount = (source, place, select(&["ro", "ro", "rw", "ro,z"][..])).prop_map(|(src, dst, opts)| {
                 if dst.is_empty() {
                     json!({"src": src, "opts": opts})
                 } else {
@@ -47,7 +46,7 @@ fn values(key: &str) -> BoxedStrategy<Value> {
         "dependencies" => (some(&["gcc", "make"]), some(&["node@20", "node@22", "npm:a", "npm:b@1", "npm:c"]))
             .prop_map(|(apt, mise)| json!({"apt": apt, "mise": mise}))
             .boxed(),
-        "network" => one(&["none", "public", "default", "host", "my-net"]),
+        "network" => one(&["none", "public", "public", "default", "host", "my-net"]),
         "allowed_hosts" => {
             some(&["a.example", "*.a.example", "*.b.a.example", "c.b.a.example", "a.example:443", "*.a.example:22"])
         }
@@ -81,7 +80,10 @@ const KEYS: &[&str] = &[
 ];
 
 fn small() -> BoxedStrategy<Map<String, Value>> {
-    let keys: Vec<_> = KEYS.iter().map(|key| (Just(*key), prop::option::weighted(0.7, values(key)))).collect();
+    let keys: Vec<_> = KEYS
+        .iter()
+        .map(|key| (Just(*key), prop::option::weighted(if *key == "network" { 0.4 } else { 0.7 }, values(key))))
+        .collect();
     keys.prop_map(|keys| {
         let mut members: Map<String, Value> =
             keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
@@ -94,15 +96,89 @@ fn small() -> BoxedStrategy<Map<String, Value>> {
     .boxed()
 }
 
-/// A file, and the same with some keys as another file has them, or not at all.
+/// Keys that change together, the more often the more there is to their comparison.
+const CHANGES: &[&[&str]] = &[
+    &["mounts"],
+    &["mounts"],
+    &["mounts"],
+    &["mounts"],
+    &["network", "allowed_hosts"],
+    &["network", "allowed_hosts"],
+    &["env"],
+    &["env", "env_passthrough"],
+    &["dependencies"],
+    &["dependencies", "isolated"],
+    &["tool"],
+    &["command"],
+    &["ports"],
+    &["podman_args"],
+    &["limits"],
+    &["data", "x11"],
+    &["protect", "workdir"],
+];
+
+/// How a key is changed.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    /// As another file has it, or not at all.
+    Other,
+    /// The key is gone.
+    Gone,
+    /// One entry is gone.
+    Less(usize),
+    /// One mount has other options.
+    Options(usize, &'static str),
+}
+
+fn change() -> BoxedStrategy<Change> {
+    let options = (0_usize..4, select(&["ro", "rw", "ro,z", "ro,Z", "rw,Z"][..]));
+    prop_oneof![
+        2 => Just(Change::Other),
+        1 => Just(Change::Gone),
+        3 => (0_usize..4).prop_map(Change::Less),
+        1 => options.prop_map(|(position, options)| Change::Options(position, options)),
+    ]
+    .boxed()
+}
+
+fn changed(value: Option<&Value>, other: Option<&Value>, change: Change) -> Option<Value> {
+    let mut value = match (change, value) {
+        (Change::Other, _) => return other.cloned(),
+        (Change::Gone, _) | (_, None) => return None,
+        (Change::Less(_) | Change::Options(..), Some(value)) => value.clone(),
+    };
+    match (&mut value, change) {
+        (Value::Array(items), Change::Less(position)) if !items.is_empty() => {
+            items.remove(position % items.len());
+        }
+        (Value::Object(members), Change::Less(position)) if !members.is_empty() => {
+            let name = members.keys().nth(position % members.len()).unwrap().clone();
+            members.remove(&name);
+        }
+        (Value::Array(items), Change::Options(position, options)) if !items.is_empty() => {
+            let count = items.len();
+            if let Value::Object(mount) = &mut items[position % count] {
+                mount.insert("opts".to_owned(), json!(options));
+            }
+        }
+        _ => {}
+    }
+    Some(value)
+}
+
+/// A file, and the same with some changes, for which another file is at hand.
 fn pairs() -> BoxedStrategy<(Map<String, Value>, Map<String, Value>)> {
-    let files = Union::new([(small(), small()).boxed(), (members().boxed(), members().boxed()).boxed()]);
-    (files, subsequence(KEYS.to_vec(), 1..4))
-        .prop_map(|((old, other), keys)| {
+    let files = prop_oneof![4 => (small(), small()).boxed(), 1 => (members().boxed(), members().boxed()).boxed()];
+    let changes = prop::collection::vec((select(CHANGES), change()), 1..3);
+    (files, changes)
+        .prop_map(|((old, other), changes)| {
             let mut new = old.clone();
-            for key in keys {
-                new.remove(key);
-                new.extend(other.get(key).map(|value| (key.to_owned(), value.clone())));
+            for (keys, change) in changes {
+                for key in keys {
+                    let value = changed(new.get(*key), other.get(*key), change);
+                    new.remove(*key);
+                    new.extend(value.map(|value| ((*key).to_owned(), value)));
+                }
             }
             if new.contains_key("network") {
                 new.remove("allowed_hosts");
@@ -204,6 +280,15 @@ fn beyond(new: &Policy, old: &Policy) -> Vec<String> {
     found
 }
 
+/// Variables that a file set, and that do not have that value any more.
+fn unset(old: &Map<String, Value>, new: &Policy) -> Vec<String> {
+    let set = old.get("env").and_then(Value::as_object).into_iter().flatten();
+    let kept = |name: &str, value: &Value| {
+        new.environment.iter().any(|(other, now)| other.as_str() == name && now.to_str() == value.as_str())
+    };
+    set.filter(|(name, value)| !kept(name, value)).map(|(name, value)| format!("no {name}={value}")).collect()
+}
+
 proptest! {
     #![proptest_config(cases(8000))]
 
@@ -211,7 +296,8 @@ proptest! {
     fn what_adds_nothing_allows_nothing_more((old, new) in pairs()) {
         let found = difference(&tool("probe"), &parse(&old), &parse(&new));
         if found.added.is_empty() && let (Some(before), Some(after)) = (policy(&old), policy(&new)) {
-            let more = beyond(&after, &before);
+            let mut more = beyond(&after, &before);
+            more.extend(unset(&old, &after));
             prop_assert!(more.is_empty(), "{:?} -> {:?} adds nothing, and yet: {:?}", old, new, more);
         }
     }
