@@ -101,7 +101,8 @@ fi
 for file in "$store"/*.json; do
     [ "$file" != "$index" ] || continue
     name=$(basename "$file" .json)
-    floor=$(jq --arg name "$name" '.[$name].revision // 0' "$new/old-tools")
+    # A name that the index does not have may have been in an older one: no index has had more revisions than itself.
+    floor=$(jq --arg name "$name" --argjson most "$old_revision" '.[$name].revision // $most' "$new/old-tools")
     [ "$floor" = 0 ] || is_revision "$floor" || refuse "$index states revision $floor of $name, not one from 1 to 999999999: $restore"
     # Below the floor is an old file with its old signature. Above it, a run ended before the index was there.
     if ! verified "$file" "$file.minisig" "coco-config name=$name" -H || [ "$revision" -lt "$floor" ]; then

@@ -60,14 +60,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// A store's index is signed by another key than before.
-    AnotherKey {
-        /// Which index.
-        what: String,
-        /// The number of the key now.
-        key: String,
-        /// The name of the key before.
-        before: String,
+    /// A store's key, or its file, is not the one that is held to.
+    Store {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: String,
     },
     /// A public key file is none.
     Key {
@@ -213,9 +211,6 @@ impl Error {
             Error::Signature { .. } => {
                 "do not use the file; fetch it again with coco get, or write your own".to_owned()
             }
-            Error::AnotherKey { before, .. } => {
-                format!("ask who runs the store; if its old key is no longer to be trusted: coco key remove {before}")
-            }
             Error::Key { .. } => {
                 "a key file has two lines, as minisign -G writes it; remove it if it is not yours".to_owned()
             }
@@ -227,12 +222,13 @@ impl Error {
             }
             Error::NotInStore { nearest: Some(name), .. } => format!("did you mean {name}?"),
             Error::NotInStore { .. } => "coco search WORD looks through the store".to_owned(),
-            Error::Download { .. } => "set COCO_OFFLINE=1 to use the bundled store alone".to_owned(),
+            Error::Download { .. } => "try again later; --bundled takes the store inside this program".to_owned(),
             Error::Consent { tool, .. } => format!("read it with coco show {tool}; if you agree: coco allow {tool}"),
             Error::Recursion { .. } => {
                 "set COCO_RUNTIME to podman or docker, and check what that name leads to".to_owned()
             }
             Error::Usage { hint, .. }
+            | Error::Store { hint, .. }
             | Error::Exists { hint, .. }
             | Error::Mount { hint, .. }
             | Error::Environment { hint, .. }
@@ -259,6 +255,7 @@ impl fmt::Display for Error {
         match self {
             Error::Usage { message, .. }
             | Error::BadName { message }
+            | Error::Store { message, .. }
             | Error::Engine { message, .. }
             | Error::Sandbox { message, .. } => formatter.write_str(message),
             Error::UnknownTool { name, .. } => write!(formatter, "no coco file for the tool {name}"),
@@ -273,9 +270,6 @@ impl fmt::Display for Error {
             }
             Error::Io { action, path, source } => write!(formatter, "can't {action} {}: {source}", term::path(path)),
             Error::Signature { what, reason } => write!(formatter, "the signature of {what} does not hold: {reason}"),
-            Error::AnotherKey { what, key, before } => {
-                write!(formatter, "{what} is signed by the key {key}, and was signed by {before} before")
-            }
             Error::Key { path, reason } => write!(formatter, "{}: {reason}", term::path(path)),
             Error::Rollback { what, reason } => write!(formatter, "{what} is refused: {reason}"),
             Error::Widening { tool } => write!(formatter, "{tool} is not updated: it would grant more"),

@@ -58,7 +58,7 @@ pub enum Outcome {
 }
 
 /// Runs the tool, with the caller's own standard streams; also tells what its network was used for.
-pub fn run(plan: &Plan) -> Result<(Outcome, Summary), Error> {
+pub fn run(plan: &Plan, parent: u32) -> Result<(Outcome, Summary), Error> {
     let mut command = engine_command(plan);
     let pump = match plan.streams {
         // The engine's client reads the terminal and sets it raw, so it shares coco's place in the
@@ -81,7 +81,7 @@ pub fn run(plan: &Plan) -> Result<(Outcome, Summary), Error> {
     }
     // Who asked for hangups to be ignored meant this one as well.
     if plan.streams == Streams::Pipes && !ignored_signals().contains(&Signal::SIGHUP) {
-        session.caller = Caller::now();
+        session.caller = Caller::of(parent);
     }
     session.wait()?;
     let summary = session.finish_network();

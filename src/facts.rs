@@ -52,6 +52,8 @@ pub struct World {
     pub terminals: Terminals,
     /// This process, for names that must differ between runs.
     pub pid: u32,
+    /// The process that started this one.
+    pub parent: u32,
 }
 
 /// Where coco keeps its files.
@@ -122,6 +124,7 @@ impl World {
                 stderr: io::stderr().is_terminal(),
             },
             pid: std::process::id(),
+            parent: std::os::unix::process::parent_id(),
             variables,
         })
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::config::MAX_FILE;
 use crate::error::Error;
 use crate::facts::{World, search_path};
-use crate::memory::{self, Memory};
+use crate::install::write_atomically;
+use crate::memory::{self, Addresses, Memory};
 use crate::names::{ToolName, nearest};
 use crate::signed::{self, Index, MAX_INDEX, MAX_SIGNATURE, Subject, UNKNOWN_KEY, Verified};
 use crate::store::{self, Signed};
-use crate::trust::{self, TrustedKey};
+use crate::trust::{self, KeyId, Succession, TrustedKey};
 use crate::{exec, term};
 
 /// Why a fetch failed.
@@ -137,19 +138,17 @@ impl Shelf {
         let signature = download(world, &format!("{url}.minisig"), MAX_SIGNATURE)?;
         let mut trusted = trust::keys(world).map_err(Failure::Refused)?;
         let mut checked = verify(&bytes, &signature, &trusted, &Subject::Index);
-        if checked.as_ref().is_err_and(|reason| reason == UNKNOWN_KEY)
-            && let Some(Successor { key, signature: named, old }) = successor(world, base, &trusted)?
-        {
-            checked = verify(&bytes, &signature, std::slice::from_ref(&key), &Subject::Index);
+        if checked.as_ref().is_err_and(|reason| reason == UNKNOWN_KEY) {
+            let Some(named) = successor(world, base, &trusted)? else {
+                let message = format!("{url} was made by an unknown key");
+                let hint = "if you trust who runs this store: coco key add FILE, with the key that they gave you";
+                return Err(Failure::Refused(Error::Store { message, hint: hint.to_owned() }));
+            };
+            checked = verify(&bytes, &signature, std::slice::from_ref(&named.key), &Subject::Index);
             if checked.is_ok() {
-                trust::keep_successor(world, &key, &named).map_err(Failure::Refused)?;
-                let words = format!(
-                    "{base} has a new key {}, signed with its old one {old}; it is now trusted: coco key list",
-                    key.id.number
-                );
-                term::note("warning", &words);
+                named.keep(world, base).map_err(Failure::Refused)?;
                 // First, for it is the first and only one that was tried.
-                trusted.insert(0, key);
+                trusted.insert(0, named.key);
             }
         }
         let refused = |reason: String| Failure::Refused(Error::Signature { what: url.clone(), reason });
@@ -160,7 +159,7 @@ impl Shelf {
         let mut memory = Memory::of(world, &key.id).map_err(Failure::Refused)?;
         memory.saw_index(&url, &verified).map_err(Failure::Refused)?;
         current(world, &url, &index, &key, &trusted).map_err(Failure::Refused)?;
-        memory::hold_address(world, base, &key.id, &trusted).map_err(Failure::Refused)?;
+        hold(world, base, &key, &trusted)?;
         tell_dates(base, &index, &memory);
         memory.save(memory::now()).map_err(Failure::Refused)?;
         Ok(Shelf { place: Place::At(base.to_owned()), index, key })
@@ -226,6 +225,19 @@ fn verify(bytes: &[u8], signature: &[u8], trusted: &[TrustedKey], subject: &Subj
     signed::verify(bytes.to_vec(), signature, &keys, subject)
 }
 
+/// Holds an address to its key. A next key that the user knows already may have been named meanwhile.
+fn hold(world: &World, base: &str, key: &TrustedKey, trusted: &[TrustedKey]) -> Result<(), Failure> {
+    let addresses = Addresses::of(world).map_err(Failure::Refused)?;
+    let succession = Succession::of(world).map_err(Failure::Refused)?;
+    if let Some(before) = addresses.held_to(base, &key.id, trusted, &succession) {
+        match successor(world, base, std::slice::from_ref(before)) {
+            Ok(Some(named)) if named.key.id == key.id => named.keep(world, base).map_err(Failure::Refused)?,
+            _ => return Err(Failure::Refused(addresses.refuse(base, &key.id, before))),
+        }
+    }
+    addresses.hold(base, &key.id).map_err(Failure::Refused)
+}
+
 /// Refuses an index that something newer has taken the place of: the one inside this program, or a key.
 fn current(world: &World, url: &str, index: &Index, key: &TrustedKey, trusted: &[TrustedKey]) -> Result<(), Error> {
     let refused = |reason: String| Err(Error::Rollback { what: url.to_owned(), reason });
@@ -236,7 +248,7 @@ fn current(world: &World, url: &str, index: &Index, key: &TrustedKey, trusted: &
         }
     }
     // Often because somebody else has the old one now.
-    match trust::successor(world, &key.id, trusted) {
+    match Succession::of(world)?.next(&key.id, trusted) {
         Some(next) => refused(format!("it is signed by the key {}, which {} has followed", key.id.number, next.name)),
         None => Ok(()),
     }
@@ -245,10 +257,25 @@ fn current(world: &World, url: &str, index: &Index, key: &TrustedKey, trusted: &
 /// The key that comes after a trusted one.
 struct Successor {
     key: TrustedKey,
-    /// The signature that says so.
-    signature: Vec<u8>,
-    /// The number of the key that made it.
-    old: String,
+    /// The one that says so.
+    old: KeyId,
+}
+
+impl Successor {
+    /// Trusts it from now on, and says so; what is trusted already only gets its place.
+    fn keep(&self, world: &World, base: &str) -> Result<(), Error> {
+        Succession::of(world)?.note(world, &self.old, &self.key.id)?;
+        if trust::keys(world)?.iter().any(|known| known.id == self.key.id) {
+            return Ok(());
+        }
+        write_atomically(&trust::path(world, &self.key.name), self.key.text.as_bytes())?;
+        let words = format!(
+            "{base} has a new key {}, signed with its old one {}; it is now trusted: coco key list",
+            self.key.id.number, self.old.number
+        );
+        term::note("warning", &words);
+        Ok(())
+    }
 }
 
 /// A store that has a new key says so in `successor.pub`, signed with the old one. A key has one successor, and
@@ -267,15 +294,21 @@ fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option
     key.name = format!("successor-{}", key.id.number);
     let old = trusted.get(verified.signer()).ok_or_else(|| refused(UNKNOWN_KEY.to_owned()))?;
     if trust::removed(world).map_err(Failure::Refused)?.contains(&key.id.digest) {
-        return Err(refused(format!("it names the key {}, which you have removed", key.id.number)));
+        return Err(Failure::Refused(Error::Store {
+            message: format!("{url} names the key {}, which you have removed", key.id.number),
+            hint: "if you trust it after all: coco key add FILE".to_owned(),
+        }));
     }
-    if let Some(known) = trusted.iter().find(|known| known.name == key.name || known.id.number == key.id.number) {
+    let all = trust::keys(world).map_err(Failure::Refused)?;
+    let alike = |known: &&TrustedKey| known.name == key.name || known.id.number == key.id.number;
+    if let Some(known) = all.iter().filter(alike).find(|known| known.id != key.id) {
         return Err(refused(format!("it names a key with the number of {}", known.name)));
     }
-    if let Some(next) = trust::successor(world, &old.id, trusted) {
+    let next = Succession::of(world).map_err(Failure::Refused)?.next(&old.id, &all).cloned();
+    if let Some(next) = next.filter(|next| next.id != key.id) {
         return Err(refused(format!("{} has named {} already", old.name, next.name)));
     }
-    Ok(Some(Successor { key, signature, old: old.id.number.clone() }))
+    Ok(Some(Successor { key, old: old.id.clone() }))
 }
 
 fn tell_dates(base: &str, index: &Index, memory: &Memory) {

@@ -115,7 +115,7 @@ pub fn difference(tool: &ToolName, old: &CocoFile, new: &CocoFile) -> Difference
     added.extend(held_no_more(old, new));
     removed.extend(held_no_more(new, old));
     added.extend(other_order(old, new));
-    let lost = [unset(old, new), not_installed(old, new), uncovered(old, new)].concat();
+    let lost = [unset(old, new), not_installed(old, new), uncovered(old, new), not_given(old, new)].concat();
     removed.retain(|grant| !lost.contains(grant));
     added.extend(lost.into_iter().map(|grant| Grant::NoLonger(Box::new(grant))));
     Difference { added, removed }
@@ -218,6 +218,14 @@ fn not_installed(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
     let held = |tool: &&ToolSpec| tool.is_runtime() || tool.version.is_some();
     let lost = old.mise.iter().filter(held).filter(|tool| !new.mise.contains(tool));
     lost.cloned().map(installed_before).collect()
+}
+
+/// Engine arguments that are gone: most of them hold a tool back.
+fn not_given(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+    if old.podman_args.is_empty() || old.podman_args == new.podman_args {
+        return Vec::new();
+    }
+    vec![Grant::EngineArguments(old.podman_args.clone())]
 }
 
 /// The order of what both files install, if it is another one.

@@ -109,7 +109,7 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mo
         if world.is_on("COCO_DEBUG") {
             term::relay(&explain::plan("run phase", &plan));
         }
-        let (outcome, summary) = exec::run(&plan)?;
+        let (outcome, summary) = exec::run(&plan, world.parent)?;
         match outcome {
             Outcome::Exited(code) => {
                 tell_planted(world, &tool, &facts);

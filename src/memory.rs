@@ -16,7 +16,8 @@ use crate::install::{digest, read_limited, write_record_json};
 use crate::json;
 use crate::names::ToolName;
 use crate::signed::Verified;
-use crate::trust::{self, KeyId, TrustedKey};
+use crate::term;
+use crate::trust::{KeyId, Succession, TrustedKey};
 
 /// The largest record, in bytes.
 const MAX_MEMORY: usize = 1 << 20;
@@ -112,35 +113,61 @@ fn directory(world: &World) -> PathBuf {
 /// The most that is read of the addresses' record, in bytes.
 const MAX_ADDRESSES: usize = 1 << 20;
 
-/// Holds a store's address to the key that signed its index before, as long as that key is trusted, or to one
-/// that comes after it: one who may sign for a store of their own can't speak in the place of another's.
-pub fn hold_address(world: &World, base: &str, key: &KeyId, trusted: &[TrustedKey]) -> Result<(), Error> {
-    let path = directory(world).join("addresses").join("keys.json");
-    let bytes = read_limited(&path, MAX_ADDRESSES).map_err(Error::io("read", &path))?;
-    let mut known: BTreeMap<String, String> = match bytes {
-        None => BTreeMap::new(),
-        Some(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
-            let hint = "remove it to forget which keys the stores have had";
-            Error::Config { error: json::JsonError::new("", "not what coco wrote there", hint), file: path.clone() }
-        })?,
-    };
-    match known.get(base) {
-        Some(before) if *before == key.digest => return Ok(()),
-        Some(before) => {
-            if let Some(before) = trusted.iter().find(|trusted| trusted.id.digest == *before)
-                && !trust::succeeds(world, &before.id.digest, &key.digest)?
-            {
-                return Err(Error::AnotherKey {
-                    what: format!("{base}/index.json"),
-                    key: key.number.clone(),
-                    before: before.name.clone(),
-                });
-            }
-        }
-        None => {}
+/// Which key signed the index of each address.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    path: PathBuf,
+    known: BTreeMap<String, String>,
+}
+
+impl Addresses {
+    /// What is on record.
+    pub fn of(world: &World) -> Result<Addresses, Error> {
+        let path = directory(world).join("addresses").join("keys.json");
+        let bytes = read_limited(&path, MAX_ADDRESSES).map_err(Error::io("read", &path))?;
+        let known = match bytes {
+            None => BTreeMap::new(),
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
+                let hint = "remove it to forget which keys the stores have had";
+                Error::Config { error: json::JsonError::new("", "not what coco wrote there", hint), file: path.clone() }
+            })?,
+        };
+        Ok(Addresses { path, known })
     }
-    known.insert(base.to_owned(), key.digest.clone());
-    write_record_json(&path, &json!(known))
+
+    /// The trusted key that an address is held to, when another one has signed its index now, and does not come
+    /// after it: one who may sign for a store of their own can't speak in the place of another's.
+    pub fn held_to<'keys>(
+        &self,
+        base: &str,
+        key: &KeyId,
+        trusted: &'keys [TrustedKey],
+        succession: &Succession,
+    ) -> Option<&'keys TrustedKey> {
+        let before = self.known.get(base).filter(|before| **before != key.digest)?;
+        let before = trusted.iter().find(|trusted| trusted.id.digest == *before)?;
+        (!succession.comes_after(&before.id.digest, &key.digest)).then_some(before)
+    }
+
+    /// The refusal.
+    pub fn refuse(&self, base: &str, key: &KeyId, before: &TrustedKey) -> Error {
+        Error::Store {
+            message: format!(
+                "{base}/index.json is signed by the key {}, and was signed by {} before",
+                key.number, before.name
+            ),
+            hint: format!(
+                "ask who runs the store; if it has changed hands, remove its line in {}",
+                term::path(&self.path)
+            ),
+        }
+    }
+
+    /// Holds an address to a key from now on.
+    pub fn hold(mut self, base: &str, key: &KeyId) -> Result<(), Error> {
+        let before = self.known.insert(base.to_owned(), key.digest.clone());
+        if before.as_ref() == Some(&key.digest) { Ok(()) } else { write_record_json(&self.path, &json!(self.known)) }
+    }
 }
 
 fn newer(what: &str, verified: &Verified, seen: &Seen) -> Result<Seen, Error> {

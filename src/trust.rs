@@ -1,16 +1,19 @@
 //! The keys that store files are checked with: the one that is compiled in, and the user's own in
 //! `$XDG_CONFIG_HOME/coco/keys/NAME.pub`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::PublicKey;
+use serde_json::json;
 
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{digest, read_limited, write_atomically};
-use crate::signed::{MAX_SIGNATURE, Subject, key_number, public_key, verify};
+use crate::install::{digest, read_limited, write_atomically, write_record_json};
+use crate::json::{self, JsonError};
+use crate::signed::{key_number, public_key};
 use crate::store::PUBLIC_KEY;
 
 /// The largest key file, in bytes; minisign's own has about 110.
@@ -46,7 +49,7 @@ impl TrustedKey {
     pub fn new(name: &str, text: &str) -> Result<TrustedKey, String> {
         let key = public_key(text)?;
         let number = key_number(text).ok_or("no minisign public key: its number can't be read")?;
-        let id = KeyId { number, digest: digest(text.lines().nth(1).unwrap_or_default().as_bytes()) };
+        let id = KeyId { number, digest: digest(text.lines().nth(1).unwrap_or_default().trim().as_bytes()) };
         Ok(TrustedKey { name: name.to_owned(), id, text: text.to_owned(), key })
     }
 }
@@ -81,32 +84,71 @@ pub fn keys(world: &World) -> Result<Vec<TrustedKey>, Error> {
     Ok(keys)
 }
 
-/// Keeps a key that a trusted one has named as the next, with the signature that says so.
-pub fn keep_successor(world: &World, key: &TrustedKey, signature: &[u8]) -> Result<(), Error> {
-    write_atomically(&signature_path(world, &key.name), signature)?;
-    write_atomically(&path(world, &key.name), key.text.as_bytes())
-}
+/// Which keys have named which as the next: for the new one's digest, the old one. Noted once the signature that
+/// said so was seen to hold, so that it lasts when the old key goes.
+#[derive(Debug, Clone, Default)]
+pub struct Succession(BTreeMap<String, KeyId>);
 
-/// Whether a trusted key, by its digest, comes after another: the old one signed it, or one that itself comes
-/// after the old one.
-pub fn succeeds(world: &World, old: &str, new: &str) -> Result<bool, Error> {
-    let keys = keys(world)?;
-    let mut digest = new;
-    // No chain is longer than there are keys.
-    for _ in &keys {
-        let Some(key) = keys.iter().find(|key| key.id.digest == digest) else { return Ok(false) };
-        match named_by(world, key, &keys) {
-            Some(by) if by.id.digest == old => return Ok(true),
-            Some(by) => digest = &by.id.digest,
-            None => return Ok(false),
-        }
+/// The most that is read of the succession, in bytes.
+const MAX_SUCCESSION: usize = 1 << 20;
+
+impl Succession {
+    /// What is on record.
+    pub fn of(world: &World) -> Result<Succession, Error> {
+        let path = Succession::path(world);
+        let Some(bytes) = read_limited(&path, MAX_SUCCESSION).map_err(Error::io("read", &path))? else {
+            return Ok(Succession::default());
+        };
+        let read = |value: &json::Value| {
+            let text = |key: &str| value.member(key).and_then(json::Value::text).map(str::to_owned);
+            Some(KeyId { number: text("number")?, digest: text("digest")? })
+        };
+        let members = match json::parse(&bytes, MAX_SUCCESSION) {
+            Ok(json::Value::Object(members)) => members,
+            _ => Vec::new(),
+        };
+        let known: Option<BTreeMap<_, _>> = members.into_iter().map(|(new, old)| Some((new, read(&old)?))).collect();
+        known.filter(|known| !known.is_empty()).map(Succession).ok_or_else(|| {
+            let hint = "remove it to forget which keys have named a next one";
+            Error::Config { error: JsonError::new("", "not what coco wrote there", hint), file: path }
+        })
     }
-    Ok(false)
-}
 
-/// The trusted key that a key has named as the next one.
-pub fn successor<'keys>(world: &World, key: &KeyId, keys: &'keys [TrustedKey]) -> Option<&'keys TrustedKey> {
-    keys.iter().find(|next| named_by(world, next, keys).is_some_and(|by| by.id == *key))
+    fn path(world: &World) -> PathBuf {
+        directory(world).join("succession.json")
+    }
+
+    /// Notes that the old key has named the new one, and writes it down.
+    pub fn note(mut self, world: &World, old: &KeyId, new: &KeyId) -> Result<(), Error> {
+        self.0.insert(new.digest.clone(), old.clone());
+        let text: serde_json::Map<_, _> =
+            self.0.into_iter().map(|(new, old)| (new, json!({"number": old.number, "digest": old.digest}))).collect();
+        write_record_json(&Succession::path(world), &text.into())
+    }
+
+    /// The key that has named this one.
+    pub fn named_by(&self, new: &KeyId) -> Option<&KeyId> {
+        self.0.get(&new.digest)
+    }
+
+    /// The key that this one has named as the next, if it is trusted.
+    pub fn next<'keys>(&self, old: &KeyId, keys: &'keys [TrustedKey]) -> Option<&'keys TrustedKey> {
+        keys.iter().find(|key| self.named_by(&key.id).is_some_and(|by| by == old))
+    }
+
+    /// Whether one key, by its digest, comes after another: named by it, or by one that itself comes after it.
+    pub fn comes_after(&self, old: &str, new: &str) -> bool {
+        let mut digest = new;
+        // No chain is longer than the record.
+        for _ in 0..self.0.len() {
+            match self.0.get(digest) {
+                Some(by) if by.digest == old => return true,
+                Some(by) => digest = &by.digest,
+                None => return false,
+            }
+        }
+        false
+    }
 }
 
 /// Where the keys are noted that the user has removed: none of them comes back by being named.
@@ -140,22 +182,9 @@ pub fn note_removed(world: &World, key: &KeyId, is_removed: bool) -> Result<(), 
     write_atomically(&removed_path(world), text.as_bytes())
 }
 
-/// The trusted key that has named this one as the next.
-pub fn named_by<'keys>(world: &World, key: &TrustedKey, keys: &'keys [TrustedKey]) -> Option<&'keys TrustedKey> {
-    let signature = read_limited(&signature_path(world, &key.name), MAX_SIGNATURE).ok()??;
-    let public: Vec<PublicKey> = keys.iter().map(|key| key.key.clone()).collect();
-    let verified = verify(key.text.clone().into_bytes(), &signature, &public, &Subject::Key).ok()?;
-    keys.get(verified.signer())
-}
-
 /// Where a key is.
 pub fn path(world: &World, name: &str) -> PathBuf {
     directory(world).join(format!("{name}.pub"))
-}
-
-/// Where the signature is that says which key named this one.
-pub fn signature_path(world: &World, name: &str) -> PathBuf {
-    directory(world).join(format!("{name}.pub.minisig"))
 }
 
 /// The key that is compiled in.

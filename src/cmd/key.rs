@@ -1,7 +1,6 @@
 //! `coco key`: whose signatures count.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use crate::args::Line;
 use crate::error::Error;
 use crate::facts::World;
 use crate::install::write_atomically;
-use crate::trust::{self, BUILT_IN, TrustedKey};
+use crate::trust::{self, BUILT_IN, Succession, TrustedKey};
 use crate::{term, tools};
 
 /// `list`, `add FILE`, `remove NAME`.
@@ -35,7 +34,8 @@ pub fn key(world: &World, line: &Line) -> Result<u8, Error> {
 
 fn list(world: &World, line: &Line) -> Result<u8, Error> {
     let keys = trust::keys(world)?;
-    let after = |key: &TrustedKey| trust::named_by(world, key, &keys).map(|by| by.id.number.clone());
+    let succession = Succession::of(world)?;
+    let after = |key: &TrustedKey| succession.named_by(&key.id).map(|by| by.number.clone());
     if line.has(Switch::Json) {
         let row = |key: &TrustedKey| json!({"name": key.name, "number": key.id.number, "named_by": after(key)});
         return print(&format!("{:#}\n", Value::Array(keys.iter().map(row).collect())));
@@ -87,30 +87,34 @@ fn remove(world: &World, name: &str) -> Result<u8, Error> {
     if !is_name(name) {
         return Err(Error::usage(format!("there is no key {}", term::printable(name)), "coco key list shows all"));
     }
-    let id = trust::read(name, &path).map(|key| key.id).ok();
-    let keys = trust::keys(world).unwrap_or_default();
-    let named = id.as_ref().and_then(|id| trust::successor(world, id, &keys)).map(|key| key.name.clone());
+    if path.symlink_metadata().is_err() {
+        return Err(Error::usage(format!("there is no key {name}"), "coco key list shows all"));
+    }
+    // A file that is no key only goes.
+    let Ok(TrustedKey { id, .. }) = trust::read(name, &path) else {
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        return print(&format!("{name}: it was no key\n"));
+    };
     // First: what was removed must not come back, whatever happens now.
-    if let Some(id) = &id {
-        trust::note_removed(world, id, true)?;
+    trust::note_removed(world, &id, true)?;
+    let keys = trust::keys(world)?;
+    for known in keys.iter().filter(|known| known.id == id && known.name != BUILT_IN) {
+        let path = trust::path(world, &known.name);
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        term::out(&format!("{}: {} may no longer sign coco files\n", known.name, id.number));
     }
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::usage(format!("there is no key {name}"), "coco key list shows all"));
-        }
-        removed => removed.map_err(Error::io("remove", &path))?,
-    }
-    // Of no use without the key.
-    let _ = fs::remove_file(trust::signature_path(world, name));
-    let number = id.map_or_else(|| "what was in it".to_owned(), |id| id.number);
-    term::out(&format!("{name}: {number} may no longer sign coco files\n"));
-    if let Some(name) = named {
-        term::out(&format!("  {name}: it was named by that key and stays; coco key remove {name}\n"));
+    if let Some(next) = Succession::of(world)?.next(&id, &keys) {
+        let next = &next.name;
+        term::out(&format!("  {next}: it was named by that key and stays; coco key remove {next}\n"));
     }
     for tool in tools::list(world)? {
         let bytes = tools::read(world, &tool)?;
         if let tools::Origin::Modified(_) = tools::origin(world, &tool, &bytes)? {
-            term::out(&format!("  {tool}: nothing vouches for it any more; remove it, or write your own\n"));
+            let path = tools::path(world, &tool);
+            term::out(&format!(
+                "  {tool}: nothing vouches for it any more; coco update {tool}, or remove {}\n",
+                term::path(&path)
+            ));
         }
     }
     Ok(0)

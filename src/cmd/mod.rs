@@ -34,7 +34,8 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
         Typed::CommandHelp(row) => return print(&help::command(row)),
         Typed::Command(line) => line,
     };
-    if !matches!(line.row.command, Command::Help | Command::Search | Command::Lint) {
+    // What is trusted and agreed to is no project's to say.
+    if let Command::Get | Command::Update | Command::Key | Command::Allow = line.row.command {
         world.has_private_directories()?;
     }
     match line.row.command {

@@ -5,12 +5,13 @@ use crate::args::Line;
 use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::facts::World;
-use crate::fetch::Shelf;
+use crate::fetch::{BUNDLED, Shelf};
 use crate::grants::{Difference, difference};
 use crate::names::ToolName;
 use crate::store::Signed;
-use crate::tools::{self, Origin};
-use crate::{explain, term, trust};
+use crate::tools::{self, CameFrom, Origin};
+use crate::trust::{self, KeyId, Succession};
+use crate::{explain, term};
 
 use super::get::{self, lock};
 use super::reported;
@@ -32,55 +33,98 @@ pub fn update(world: &World, line: &Line) -> Result<u8, Error> {
 
 /// The stores that were asked already, by where a file came from.
 #[derive(Default)]
-struct Open(Vec<(Option<String>, Shelf)>);
+struct Open(Vec<(Option<String>, Option<Shelf>)>);
 
 impl Open {
-    fn store(&mut self, world: &World, line: &Line, came_from: Option<String>) -> Result<&Shelf, Error> {
-        let position = if let Some(position) = self.0.iter().position(|(known, _)| *known == came_from) {
-            position
-        } else {
-            let opened = get::open(world, line, came_from.as_deref())?;
-            self.0.push((came_from, opened));
-            self.0.len() - 1
-        };
-        let missing = || Error::usage("the store was lost", "try again");
-        self.0.get(position).map(|(_, opened)| opened).ok_or_else(missing)
+    /// Asks each store once, also when it fails.
+    fn store(&mut self, world: &World, line: &Line, name: &ToolName, from: Option<&str>) -> Result<&Shelf, Error> {
+        if !self.0.iter().any(|(known, _)| known.as_deref() == from) {
+            let (opened, failed) = match get::open(world, line, from) {
+                Ok(opened) => (Some(opened), None),
+                Err(error) => (None, Some(error)),
+            };
+            self.0.push((from.map(str::to_owned), opened));
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        let found = self.0.iter().find(|(known, _)| known.as_deref() == from);
+        found.and_then(|(_, opened)| opened.as_ref()).ok_or_else(|| Error::Store {
+            message: format!("{name} is not updated: what its store did is told above"),
+            hint: "try again later".to_owned(),
+        })
     }
+}
+
+/// What an update has to fit.
+struct Held {
+    /// The revision of the file that is there; none where nobody vouches for it.
+    revision: Option<u64>,
+    /// The digest of its key; none where the user no longer trusts that.
+    key: Option<String>,
+}
+
+/// What holds the file that is there; `None` where it is the user's own, which is then said.
+fn held(
+    world: &World,
+    line: &Line,
+    name: &ToolName,
+    old: &[u8],
+    came_from: Option<&CameFrom>,
+) -> Result<Option<Held>, Error> {
+    let words = match (tools::origin(world, name, old)?, came_from) {
+        (Origin::Store { revision, key }, _) => {
+            return Ok(Some(Held { revision: Some(revision), key: Some(key.digest) }));
+        }
+        (Origin::Modified(_), Some(from)) if !trust::keys(world)?.iter().any(|key| key.id.digest == from.key) => {
+            return Ok(Some(Held { revision: None, key: None }));
+        }
+        (Origin::Modified(_), Some(from)) if line.has(Switch::Force) => {
+            return Ok(Some(Held { revision: None, key: Some(from.key.clone()) }));
+        }
+        // Whose it was has to be known: what the user has changed has no signature that holds.
+        (Origin::Modified(_), None) if line.has(Switch::Force) => {
+            return Err(Error::Store {
+                message: format!("it is not known which store {name} came from"),
+                hint: format!(
+                    "keep your changes, remove {}, and coco get {name}",
+                    term::path(&tools::path(world, name))
+                ),
+            });
+        }
+        (Origin::Modified(_), _) => "changed by you, left as it is (--force takes the store's and keeps yours)",
+        // Without a name, only what has a store is meant.
+        (Origin::Local, _) if line.operands.is_empty() => return Ok(None),
+        (Origin::Local, _) => "your own, left as it is",
+    };
+    term::out(&format!("{name}: {words}\n"));
+    Ok(None)
 }
 
 fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> Result<(), Error> {
     let old = tools::read(world, name)?;
     let came_from = tools::came_from(world, name);
-    let (revision, key) = match tools::origin(world, name, &old)? {
-        Origin::Local => {
-            // Without a name, only what has a store is meant.
-            if !line.operands.is_empty() {
-                term::out(&format!("{name}: your own, left as it is\n"));
-            }
-            return Ok(());
-        }
-        Origin::Modified(_) if !line.has(Switch::Force) => {
-            term::out(&format!("{name}: changed by you, left as it is (--force takes the store's and keeps yours)\n"));
-            return Ok(());
-        }
-        // Whose it was has to be known: what the user has changed has no signature that holds.
-        Origin::Modified(_) => match &came_from {
-            Some(from) => (None, from.key.clone()),
-            None => {
-                return Err(Error::usage(
-                    format!("it is not known which store {name} came from"),
-                    format!("keep your changes, remove the file, and coco get {name}"),
-                ));
-            }
-        },
-        Origin::Store { revision, key } => (Some(revision), key.digest),
-    };
-    let shelf = open.store(world, line, came_from.map(|from| from.store))?;
+    let Some(Held { revision, key }) = held(world, line, name, &old, came_from.as_ref())? else { return Ok(()) };
+    let store = came_from.as_ref().map(|from| from.store.as_str());
+    let mut shelf = open.store(world, line, name, store)?;
+    // Only now: the store may have named its next key.
+    let succession = Succession::of(world)?;
+    let fits =
+        |now: &KeyId| key.as_ref().is_none_or(|key| *key == now.digest || succession.comes_after(key, &now.digest));
+    let bundled;
+    // What came with this program is not another store's to update, whichever is the usual one.
+    if store == Some(BUNDLED) && line.value(Switch::From).is_none() && !fits(&shelf.key().id) {
+        bundled = Shelf::bundled()?;
+        shelf = &bundled;
+    }
     let (signed, from) = (shelf.coco_file(world, name)?, shelf.name());
-    if key != signed.key.digest && !trust::succeeds(world, &key, &signed.key.digest)? {
-        return Err(Error::Signature {
-            what: format!("{name}.json from {from}"),
-            reason: format!("it was made by the key {}, and yours came from another one", signed.key.number),
+    if !fits(&signed.key) {
+        return Err(Error::Store {
+            message: format!(
+                "{name}.json from {from} was made by the key {}, and yours came from another one",
+                signed.key.number
+            ),
+            hint: format!("keep yours, or remove {} and coco get {name}", term::path(&tools::path(world, name))),
         });
     }
     let next = signed.verified.revision();
@@ -94,8 +138,8 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
             reason: format!("it is revision {next}, and yours is {revision}"),
         });
     }
-    // What no longer parses granted nothing: it did not run.
-    let before = config::parse(&old).ok();
+    // What no longer parses granted nothing: it did not run. Nor does anybody vouch for what nobody signed.
+    let before = config::parse(&old).ok().filter(|_| key.is_some());
     agree(world, line, name, before.as_ref(), &signed)?;
     // The question may have stood for long.
     if tools::read(world, name)? != old {

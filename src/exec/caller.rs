@@ -27,9 +27,12 @@ pub enum Caller {
 
 impl Caller {
     /// The process that started this one, if both ways to it are pipes or sockets.
-    pub fn now() -> Caller {
+    pub fn of(parent: u32) -> Caller {
         let (input, output) = (io::stdin(), io::stdout());
-        if is_pipe(input.as_fd()) && is_pipe(output.as_fd()) { Caller::Speaks(getppid()) } else { Caller::Unwatched }
+        match (i32::try_from(parent), is_pipe(input.as_fd()) && is_pipe(output.as_fd())) {
+            (Ok(parent), true) => Caller::Speaks(Pid::from_raw(parent)),
+            _ => Caller::Unwatched,
+        }
     }
 
     /// Whether standard input is to be watched.

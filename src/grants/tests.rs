@@ -246,9 +246,9 @@ fn engine_arguments_are_compared_as_a_whole() {
         (
             r#", "podman_args": ["--label", "--privileged"]"#,
             r#", "podman_args": ["--privileged", "--label"]"#,
-            &["gives the engine --privileged --label"],
+            &["gives the engine --privileged --label", "no longer gives the engine --label --privileged"],
         ),
-        (r#", "podman_args": ["--privileged"]"#, "", &[]),
+        (r#", "podman_args": ["--memory=1g"]"#, "", &["no longer gives the engine --memory=1g"]),
     ]);
 }
 

@@ -38,6 +38,7 @@ pub fn world(uid: u32) -> World {
         },
         terminals: Terminals::default(),
         pid: 4242,
+        parent: 4241,
         home,
     }
 }
