@@ -15,7 +15,7 @@ main() {
     mkdir -p "$demo"
     step 'installing what is missing of podman and its helpers' bash "$machine" packages podman runc uidmap slirp4netns fuse-overlayfs netavark aardvark-dns mmdebstrap ca-certificates binutils make gcc libc6-dev
     surroundings
-    step 'building dist/coco' quietly make -C "$here" build
+    step 'building dist/coco' quietly make --no-print-directory -C "$here" build
     step 'finding or making the base image' bash "$machine" base podman
     mkdir -p "$demo/bin"
     install -m 0755 "$here/dist/coco" "$demo/bin/coco"

@@ -317,7 +317,7 @@ pub const COMMANDS: &[CommandRow] = &[
         name: "search",
         usage: "[WORD]",
         operands: Operands::Optional,
-        summary: "look through the store",
+        summary: "look through the store inside this program",
         details: "Finds WORD in names, descriptions and ecosystems; without WORD, prints all. A star marks what is configured.",
         switches: &[JSON],
     },

@@ -6,8 +6,8 @@ use lexopt::Arg;
 
 use crate::applet::{COMMANDS, CommandRow, Operands, Switch, SwitchRow, command_row};
 use crate::error::Error;
-use crate::names::nearest;
-use crate::term;
+use crate::names::{ToolName, nearest};
+use crate::{store, term};
 
 /// What was typed after `coco`.
 #[derive(Debug)]
@@ -97,9 +97,17 @@ fn next(parser: &mut lexopt::Parser) -> Result<Option<Arg<'_>>, Error> {
 fn row(name: &OsString) -> Result<&'static CommandRow, Error> {
     let typed = term::os(name);
     name.to_str().and_then(command_row).ok_or_else(|| {
-        let hint = match nearest(&typed, COMMANDS.iter().map(|row| row.name)) {
-            Some(near) => format!("did you mean coco {near}?"),
-            None => "coco help lists the commands; a tool runs by its own name, or with coco run TOOL".to_owned(),
+        let is_tool = ToolName::new(&typed).is_ok_and(|name| store::bundle_has(&name));
+        let hint = match (typed.as_str(), nearest(&typed, COMMANDS.iter().map(|row| row.name))) {
+            // What other programs call it.
+            ("remove" | "rm" | "uninstall" | "delete", _) => {
+                "coco down NAME removes a tool's link; the README says how to remove the rest".to_owned()
+            }
+            ("install" | "add", _) => "coco get NAME fetches a tool's coco file, coco up NAME links it".to_owned(),
+            ("version", _) => "coco --version".to_owned(),
+            _ if is_tool => format!("a tool runs by its own name after coco up {typed}, or by coco run {typed}"),
+            (_, Some(near)) => format!("did you mean coco {near}?"),
+            (_, None) => "coco help lists the commands; a tool runs by its own name, or with coco run TOOL".to_owned(),
         };
         Error::usage(format!("{typed} is no command of coco"), hint)
     })

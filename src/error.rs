@@ -212,7 +212,8 @@ impl Error {
                 "do not use the file; fetch it again with coco get, or write your own".to_owned()
             }
             Error::Key { .. } => {
-                "a key file has two lines, as minisign -G writes it; remove it if it is not yours".to_owned()
+                "a public key file has two lines, as minisign -G writes it; a secret key or another file is none"
+                    .to_owned()
             }
             Error::Rollback { .. } => {
                 "somebody may be holding back updates; try again later, or ask who runs the store".to_owned()

@@ -11,7 +11,7 @@ pub fn overview() -> String {
         "coco runs developer tools in a sandbox with only the permissions that a small JSON file grants.\n\n\
          usage: coco COMMAND [OPTION...] [OPERAND...]\n       TOOL [ARGUMENT...]      (after coco up TOOL)\n\n\
          {}\n\
-         coco help COMMAND tells more. To start: coco get eslint && coco up eslint && eslint --version\n",
+         coco help COMMAND tells more. To start, in a project: coco get eslint && coco up eslint && eslint --version\n",
         term::table(&rows)
     )
 }

@@ -139,6 +139,17 @@ pub fn built(world: &World, engine: &Engine) -> Vec<Stage> {
     Stage::ALL.iter().copied().filter(|stage| record_path(world, engine, *stage).exists()).collect()
 }
 
+/// podman falls back to this driver by itself, and then every run copies the whole image.
+fn tell_slow_storage(engine: &Engine) {
+    if engine.kind == EngineKind::Podman
+        && exec::ask(engine, &["info", "--format={{.Store.GraphDriverName}}"]).as_deref() == Some("vfs")
+    {
+        let words = "podman keeps images with the vfs driver, which copies all of one for each run: write driver = \"overlay\" \
+                     under [storage] into ~/.config/containers/storage.conf, and then podman system reset";
+        term::note("warning", words);
+    }
+}
+
 /// Builds a stage and records it. Reports when the base image has changed since the last build.
 pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Result<String, Error> {
     let failed =
@@ -154,6 +165,7 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     let id_file = context.join("id");
     let arguments = arguments(engine, stage, cache, &base, &context, &id_file);
     term::say(&format!("building the image for {} (once; it takes a minute or more)", stage.name()));
+    tell_slow_storage(engine);
     let started = std::time::Instant::now();
     let mut tail: Vec<String> = Vec::new();
     let success = exec::build(&world.program, engine, &arguments, |line| {
@@ -167,10 +179,20 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     })?;
     if !success {
         term::relay(&tail.join("\n"));
-        return Err(failed(
-            format!("{} build failed", engine.kind.program()),
-            "its last words stand above; COCO_CA_BUNDLE names a CA bundle where TLS is re-signed",
-        ));
+        // What podman and docker say of a registry that does not answer, or does not have it.
+        let lacks_base = |line: &String| {
+            ["initializing source", "pull access denied", "failed to resolve source"]
+                .iter()
+                .any(|words| line.contains(words))
+        };
+        let hint = if tail.iter().any(lacks_base) {
+            format!("{base} can't be pulled: load it by hand; the README says how to make it without a registry")
+        } else if world.variable("COCO_CA_BUNDLE").is_none() {
+            "its last words stand above; where TLS is re-signed, COCO_CA_BUNDLE names the CA bundle".to_owned()
+        } else {
+            "its last words stand above".to_owned()
+        };
+        return Err(failed(format!("{} build failed", engine.kind.program()), &hint));
     }
     let id = read_limited(&id_file, 256)
         .ok()

@@ -20,7 +20,7 @@ const MAX_LINE: usize = 16 << 10;
 pub fn log(world: &World, line: &Line) -> Result<u8, Error> {
     let tool = line.operands.first().map(|name| tool_name(name)).transpose()?;
     let path = plan::journal(world);
-    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut found: Vec<(String, String, Vec<String>)> = Vec::new();
     for file in [older(&path), path] {
         for text in lines(&file)? {
             let Ok(entry) = json::parse(text.as_bytes(), MAX_LINE) else { continue };
@@ -29,15 +29,20 @@ pub fn log(world: &World, line: &Line) -> Result<u8, Error> {
             if other_tool || (line.has(Switch::Denied) && field("verdict") != "denied") {
                 continue;
             }
-            if line.has(Switch::Json) {
-                term::out(&format!("{text}\n"));
-            } else {
-                rows.push(row(&field));
-            }
+            let row = row(&field);
+            found.push((field("time"), text, row));
         }
     }
-    if !line.has(Switch::Json) {
-        term::out(&term::table(&rows));
+    // A connection is written down at its end, with the time of its beginning.
+    found.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    match tool.filter(|_| found.is_empty()) {
+        Some(tool) => term::say(&format!("nothing is on record for {tool}")),
+        None if line.has(Switch::Json) => {
+            for (_, text, _) in &found {
+                term::out(&format!("{text}\n"));
+            }
+        }
+        None => term::out(&term::table(&found.into_iter().map(|(.., row)| row).collect::<Vec<_>>())),
     }
     Ok(0)
 }

@@ -23,13 +23,14 @@ case "$1 $2" in
             *) /bin/cat "$root/base" ;;
         esac ;;
     build\ *)
-        [ -e "$root/broken" ] && { echo "STEP 1: no space left"; exit 2; }
+        [ -e "$root/broken" ] && { /bin/cat "$root/broken"; exit 2; }
         for argument; do
             case "$argument" in --iidfile=*) file="${argument#--iidfile=}" ;; esac
         done
         number=$(/bin/ls "$root/images" 2>/dev/null | /usr/bin/wc -l)
         id=$(printf '%064d' "$number")
         /bin/mkdir -p "$root/images" && : > "$root/images/$id" && printf 'sha256:%s' "$id" > "$file" ;;
+    info\ *) /bin/cat "$root/driver" ;;
     *) exit "$(/bin/cat "$root/run-code")" ;;
 esac
 "#;
@@ -68,7 +69,7 @@ fn a_stage_is_built_on_first_need_and_once() {
     let ended = run(&world, "probe");
     assert!(ended.stderr.contains("coco: building the image for python"), "{ended:?}");
     assert_eq!(image(&world), id(0));
-    assert_eq!(asked(&world), ["build", "image", "run"]);
+    assert_eq!(asked(&world), ["build", "image", "info", "run"]);
     assert_eq!(run(&world, "probe").stderr.matches("building").count(), 0);
     assert_eq!(image(&world), id(0));
     assert_eq!(asked(&world), ["run"], "one call of the engine and no more");
@@ -86,7 +87,7 @@ fn another_base_image_is_built_anew() {
     world.set("COCO_BASE_IMAGE", "localhost/other:1");
     run(&world, "probe");
     assert_eq!(image(&world), id(1));
-    assert_eq!(asked(&world), ["build", "image", "run"]);
+    assert_eq!(asked(&world), ["build", "image", "info", "run"]);
     world.unset("COCO_BASE_IMAGE");
     world.set("COCO_IMAGE", "localhost/mine:1");
     run(&world, "probe");
@@ -104,7 +105,7 @@ fn a_broken_record_is_no_image() {
         let _ = asked(&world);
         fs::write(&record, &bad).unwrap();
         run(&world, "probe");
-        assert_eq!(asked(&world), ["build", "image", "run"], "{bad}");
+        assert_eq!(asked(&world), ["build", "image", "info", "run"], "{bad}");
     }
 }
 
@@ -127,13 +128,28 @@ fn an_image_that_the_engine_has_lost_is_built_again() {
 #[test]
 fn a_failed_build_says_what_the_engine_said_and_leaves_no_record() {
     let world = world();
-    fs::write(world.path("broken"), "").unwrap();
+    fs::write(world.path("broken"), "STEP 1: no space left\n").unwrap();
     let ended = world.coco(["run", "probe"]).fails(125, "the image for python: podman build failed");
-    assert!(ended.stderr.contains("STEP 1: no space left"), "{ended:?}");
+    assert!(ended.stderr.contains("STEP 1: no space left") && ended.hint().contains("COCO_CA_BUNDLE"), "{ended:?}");
+    let words = "Error: creating build container: initializing source docker://debian:forky-slim: no such host\n";
+    fs::write(world.path("broken"), words).unwrap();
+    let ended = world.coco(["run", "probe"]).fails(125, "the image for python: podman build failed");
+    assert!(ended.hint().contains("forky-slim can't be pulled"), "{ended:?}");
     assert!(!world.path("state/coco/images/podman-python.json").exists());
     assert_eq!(fs::read_dir(world.path("runtime/coco")).unwrap().count(), 0, "the build's files are removed");
     fs::remove_file(world.path("broken")).unwrap();
     run(&world, "probe");
+}
+
+#[test]
+fn storage_that_copies_whole_images_is_told_when_one_is_built() {
+    let world = world();
+    fs::write(world.path("driver"), "overlay\n").unwrap();
+    assert!(!run(&world, "probe").stderr.contains("warning"));
+    fs::write(world.path("driver"), "vfs\n").unwrap();
+    let told = run(&world, "script");
+    assert!(told.stderr.contains("coco: warning: podman keeps images with the vfs driver"), "{told:?}");
+    assert!(!run(&world, "script").stderr.contains("vfs"));
 }
 
 /// I1.
