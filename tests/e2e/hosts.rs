@@ -132,6 +132,8 @@ const get = (module, options) => new Promise(done => module.get(options, answer 
     console.log('name:', await new Promise(done => tls.connect({host: api, port: 443, servername: other}).on('error', error => done('denied')).on('secureConnect', () => done('connected'))));
 })();
 ";
+    // The stage is built with the world's own names.
+    world.coco(["run", "node-client", "-e", "0"]).succeeds();
     let node = network.coco(world, ["run", "node-client", "-e", code, api, &retry, other]);
     let lines: Vec<String> = node.succeeds().text().lines().map(str::to_owned).collect();
     let expected = [
