@@ -278,8 +278,8 @@ impl Successor {
     }
 }
 
-/// A store that has a new key says so in `successor.pub`, signed with the old one. A key has one successor, and
-/// what the user has removed does not come back.
+/// A store that has a new key says so in `successor.pub`, signed with the old one. A key has one successor and
+/// follows one key, and what the user has removed does not come back.
 fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option<Successor>, Failure> {
     let url = format!("{base}/successor.pub");
     let (Ok(bytes), Ok(signature)) =
@@ -304,9 +304,13 @@ fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option
     if let Some(known) = all.iter().filter(alike).find(|known| known.id != key.id) {
         return Err(refused(format!("it names a key with the number of {}", known.name)));
     }
-    let next = Succession::of(world).map_err(Failure::Refused)?.next(&old.id, &all).cloned();
-    if let Some(next) = next.filter(|next| next.id != key.id) {
+    let succession = Succession::of(world).map_err(Failure::Refused)?;
+    if let Some(next) = succession.next(&old.id, &all).filter(|next| next.id != key.id) {
         return Err(refused(format!("{} has named {} already", old.name, next.name)));
+    }
+    // Else who may sign for one store could cut another's key off from the one that it follows.
+    if let Some(other) = succession.named_by(&key.id).filter(|by| **by != old.id) {
+        return Err(refused(format!("the key {} comes after {} already", key.id.number, other.number)));
     }
     Ok(Some(Successor { key, old: old.id.clone() }))
 }

@@ -410,6 +410,35 @@ fn a_new_key_is_never_a_dead_end() {
     store.world.coco(["verify"]).exits(0);
 }
 
+/// Who may sign for a store of their own and names acme's key as the next does not free the key before acme's.
+#[test]
+fn a_key_follows_one_key_alone() {
+    let mut store = Store::new();
+    store.publish("tool", 1, READS);
+    store.world.coco(["get", "tool"]).exits(0);
+    let old = std::mem::replace(&mut store.owner, Owner::new());
+    store.name_successor_of(&old);
+    store.publish("tool", 2, READS);
+    store.world.coco(["update"]).exits(0);
+    // An address of the other's, first with an index of their own, then with acme's new one and a word of theirs.
+    let other = Owner::new();
+    trust(&store.world, "other", &other);
+    let acme = std::mem::replace(&mut store.owner, other);
+    let (index, tools) = (store.index, store.tools.clone());
+    store.publish("mine", 1, READS);
+    let elsewhere = store.file_address();
+    store.world.coco(["get", "--from", &elsewhere, "mine"]).exits(0);
+    let other = std::mem::replace(&mut store.owner, acme);
+    (store.index, store.tools) = (index, tools);
+    store.publish("tool", 3, READS);
+    store.name_successor_of(&other);
+    store.world.coco(["get", "--from", &elsewhere, "new"]).fails(1, "was signed by other before");
+    // The key before acme's is still one that was followed.
+    store.owner = old;
+    store.publish("evil", 9, READS);
+    store.world.coco(["get", "evil"]).fails(1, "which successor-");
+}
+
 /// What came with the program stays the program's when the usual store is another one.
 #[test]
 fn a_bundled_tool_is_updated_from_the_bundle() {
