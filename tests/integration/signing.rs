@@ -50,7 +50,9 @@ impl Signing {
     }
 
     fn sign_directory(&self, directory: Option<&Path>) -> Ended {
-        let mut sign = self.world.command(self.world.path("copy/scripts/sign.sh"));
+        // A shell can't catch a signal that was ignored when it began, and these tests may be started that way.
+        let mut sign = self.world.command("/usr/bin/env");
+        sign.args(["--default-signal=INT,HUP,TERM"]).arg(self.world.path("copy/scripts/sign.sh"));
         sign.arg(&self.key).args(directory).env("COCO", PROGRAM);
         sign.env("PATH", format!("{}:/usr/bin:/bin", self.world.path("engines").display()));
         finish(sign)
