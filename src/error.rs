@@ -212,7 +212,8 @@ impl Error {
                 "do not use the file; fetch it again with coco get, or write your own".to_owned()
             }
             Error::Key { .. } => {
-                "a public key file has two lines, as minisign -G writes it; a secret key or another file is none"
+                "a public key file has two lines, as minisign -G writes it, and a secret key is none; one among coco's \
+                 own goes by coco key remove NAME"
                     .to_owned()
             }
             Error::Rollback { .. } => {

@@ -208,6 +208,7 @@ pub fn day(date: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signed::{self, Subject};
 
     #[test]
     fn dates() {
@@ -224,6 +225,38 @@ mod tests {
         ] {
             assert_eq!(day(date), expected, "{date}");
         }
+    }
+
+    #[test]
+    fn nothing_goes_back_and_one_revision_is_one_content() {
+        let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+        let key = signed::public_key(&pair.pk.to_box().unwrap().into_string()).unwrap();
+        let verified = |bytes: &str, revision: u64| {
+            let comment = Subject::Index.comment(revision);
+            let signature = minisign::sign(Some(&pair.pk), &pair.sk, bytes.as_bytes(), Some(&comment), None).unwrap();
+            let keys = std::slice::from_ref(&key);
+            signed::verify(bytes.into(), signature.into_string().as_bytes(), keys, &Subject::Index).unwrap()
+        };
+        let [x, y] = ["x", "y"].map(|name| ToolName::new(name).unwrap());
+        let mut memory = Memory::default();
+        for (bytes, revision, taken) in [
+            ("a", 0, true),
+            ("a", 0, true),
+            ("b", 0, false),
+            ("b", 7, true),
+            ("a", 6, false),
+            ("a", 7, false),
+            ("b", 7, true),
+            ("a", 8, true),
+            ("b", 7, false),
+        ] {
+            let verified = verified(bytes, revision);
+            assert_eq!(memory.saw_index("i", &verified).is_ok(), taken, "{bytes} {revision}");
+            assert_eq!(memory.saw_file("f", &x, &verified).is_ok(), taken, "{bytes} {revision}");
+        }
+        // What was refused has changed nothing, and another file is another matter.
+        assert_eq!((memory.index.revision, memory.files["x"].revision), (8, 8));
+        assert!(memory.saw_file("f", &y, &verified("b", 1)).is_ok());
     }
 
     #[test]

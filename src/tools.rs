@@ -12,7 +12,7 @@ use crate::facts::{AtHome, Consent, World};
 use crate::install::{digest, make_private, read_limited, write_atomically};
 use crate::json::JsonError;
 use crate::names::ToolName;
-use crate::signed::{MAX_SIGNATURE, Subject, verify};
+use crate::signed::{MAX_SIGNATURE, Subject, UNKNOWN_KEY, verify};
 use crate::store::Signed;
 use crate::trust::{self, KeyId};
 use crate::{store, term};
@@ -110,8 +110,10 @@ pub fn origin(world: &World, name: &ToolName, bytes: &[u8]) -> Result<Origin, Er
         let Some(signature) = read_limited(&path, MAX_SIGNATURE).map_err(Error::io("read", &path))? else { continue };
         match verify(bytes.to_vec(), &signature, &keys, &Subject::Config(name.clone())) {
             Ok(verified) => {
-                let Some(key) = trusted.get(verified.signer()) else { continue };
-                return Ok(Origin::Store { revision: verified.revision(), key: key.id.clone() });
+                return Ok(match trusted.get(verified.signer()) {
+                    Some(key) => Origin::Store { revision: verified.revision(), key: key.id.clone() },
+                    None => Origin::Modified(UNKNOWN_KEY.to_owned()),
+                });
             }
             Err(reason) => {
                 if outcome == Origin::Local {

@@ -95,9 +95,9 @@ fn remove(world: &World, name: &str) -> Result<u8, Error> {
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         return print(&format!("{name}: it was no key\n"));
     };
+    let keys = trust::keys(world)?;
     // First: what was removed must not come back, whatever happens now.
     trust::note_removed(world, &id, true)?;
-    let keys = trust::keys(world)?;
     for known in keys.iter().filter(|known| known.id == id && known.name != BUILT_IN) {
         let path = trust::path(world, &known.name);
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
