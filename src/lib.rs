@@ -33,14 +33,13 @@ pub mod policy;
 pub mod prepare;
 pub mod protect;
 pub mod reach;
-pub mod remove;
 pub mod signed;
 pub mod store;
+pub mod sys;
 pub mod term;
 pub mod tools;
 pub mod trust;
 pub mod upstream;
-pub mod xauthority;
 
 mod cmd;
 mod fetch;

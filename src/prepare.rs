@@ -10,8 +10,6 @@ use crate::broker::journal::Summary;
 use crate::control::Installed;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::exec;
-use crate::explain;
 use crate::facts::{Facts, World};
 use crate::image::{self, Stage};
 use crate::install::{
@@ -19,8 +17,8 @@ use crate::install::{
 };
 use crate::plan::{self, tool_directory};
 use crate::policy::Policy;
-use crate::remove::remove_tree;
-use crate::term;
+use crate::sys::remove_tree::remove_tree;
+use crate::{exec, explain, term};
 
 /// How much of an installer's words are shown when it fails, in bytes.
 const SHOWN_LOG: u64 = 8 << 10;

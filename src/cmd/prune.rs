@@ -12,7 +12,7 @@ use crate::facts::World;
 use crate::install::{InUse, lock_unused, read_record, record_path};
 use crate::names::ToolName;
 use crate::prepare::{remove_replaced, size};
-use crate::remove::remove_tree;
+use crate::sys::remove_tree::remove_tree;
 use crate::{term, tools};
 
 /// Removes download caches and replaced installations; with `--all`, everything of tools that have

@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::error::Error;
 use crate::install::{Lock, lock_shared, lock_unused, make_private, read_limited};
 use crate::plan::{Plan, RunFile};
-use crate::{term, xauthority};
+use crate::sys::xauthority;
+use crate::term;
 
 /// The largest Xauthority that is read, in bytes; a usual one has a few hundred.
 const MAX_XAUTHORITY: usize = 1 << 20;

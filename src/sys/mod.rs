@@ -1,0 +1,4 @@
+//! What any program of this kind needs of the system. Knows nothing of coco but its error.
+
+pub mod remove_tree;
+pub mod xauthority;
