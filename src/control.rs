@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::names::HostPattern;
-use crate::reach::Reach;
+use crate::rules::egress::Reach;
 
 /// Where the socket is mounted inside.
 pub const SOCKET_GUEST: &str = "/run/coco/control.sock";

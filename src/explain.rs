@@ -13,7 +13,7 @@ use crate::install::Record;
 use crate::names::{HostPattern, Port, ToolName};
 use crate::plan::Plan;
 use crate::policy::{Creation, DEFAULT_PIDS, Danger, Policy, Posture, RunNetwork};
-use crate::reach::{Protocol, Reach};
+use crate::rules::egress::{Protocol, Reach};
 use crate::term;
 
 /// The effective policy, a line for each grant.

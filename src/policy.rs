@@ -14,7 +14,7 @@ use crate::facts::{Display, Facts, Identity, World};
 use crate::names::{
     AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec,
 };
-use crate::reach::Reach;
+use crate::rules::egress::Reach;
 use crate::upstream::Upstream;
 
 mod consent;

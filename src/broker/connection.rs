@@ -14,7 +14,7 @@ use super::journal::Denial;
 use super::relay::{Counts, relay};
 use super::{Progress, Shared, reset};
 use crate::names::{HostName, Port};
-use crate::reach::Protocol;
+use crate::rules::egress::Protocol;
 
 /// How long a client has for the bytes that are judged.
 const HEAD_TIME: Duration = Duration::from_secs(10);

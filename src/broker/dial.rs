@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 
-use super::address::is_public;
 use super::locked;
 use crate::names::{HostName, Port};
+use crate::rules::addresses::is_public;
 use crate::upstream::{Proxy, Upstream};
 
 /// Asks the host's own resolver for the addresses of a name, best first.

@@ -27,9 +27,8 @@ use rustix::net::{
 use crate::channel::{self, FromHelper, MOST_LISTENERS, Open};
 use crate::error::Error;
 use crate::names::{HostName, Port, PublishedPort};
-use crate::reach::Reach;
+use crate::rules::egress::Reach;
 
-pub mod address;
 mod connection;
 mod dial;
 pub mod hello;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::Identity;
 use crate::error::Error;
 use crate::names::RelativePath;
-use crate::protect::{
+use crate::rules::autorun::{
     IN_GIT, IN_OTHERS, MOST_DIRECTORIES, MOST_LEVELS, NOT_SEARCHED, Named, is_protected, named_in_git_config,
 };
 use crate::term;

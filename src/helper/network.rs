@@ -24,7 +24,7 @@ use super::dns::{self, Answer, Query};
 use crate::channel::{self, FromHelper, MOST_LISTENERS, NETWORK_GUEST, Open};
 use crate::control::Relay;
 use crate::names::{HostName, Port};
-use crate::reach::Reach;
+use crate::rules::egress::Reach;
 
 /// Where names are asked for; resolv.conf inside says the same.
 const STUB: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::facts::protected::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Facts, OFF_LIMITS_AT_HOME, Source, SourceKind, World};
 use crate::names::GuestPath;
-use crate::protect::MOST_MOUNTS;
+use crate::rules::autorun::MOST_MOUNTS;
 use crate::term;
 
 /// The mounts that a tool gets, parents before children. What needs consent was agreed to.

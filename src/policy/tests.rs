@@ -6,7 +6,7 @@ use super::*;
 use crate as coco;
 use crate::facts::protected::{Found, FoundKind, Hold, Protected};
 use crate::facts::{AtHome, Consent, Source, SourceKind};
-use crate::protect::MOST_MOUNTS;
+use crate::rules::autorun::MOST_MOUNTS;
 
 mod consent;
 #[path = "../../tests/golden/hand_made.rs"]

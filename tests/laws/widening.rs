@@ -5,7 +5,7 @@ use coco::config::{Access, Isolation, KEYS, Relabel};
 use coco::grants::difference;
 use coco::names::HostName;
 use coco::policy::{Granted, Policy, RunNetwork, decide};
-use coco::reach::Reach;
+use coco::rules::egress::Reach;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
