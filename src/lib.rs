@@ -9,10 +9,9 @@
 //! bytes    who am I   typed    verified, typed  world     decision   argv     processes
 //! ```
 
-pub mod applet;
-pub mod args;
 pub mod broker;
 pub mod channel;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod engine;
@@ -21,7 +20,6 @@ pub mod exec;
 pub mod explain;
 pub mod facts;
 pub mod grants;
-pub mod help;
 pub mod helper;
 pub mod image;
 pub mod install;
@@ -46,13 +44,13 @@ mod fetch;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 
-use applet::Applet;
-use broker::journal::Summary;
-use error::Error;
-use exec::Outcome;
-use facts::protected::Extent;
-use facts::{Facts, World};
-use names::ToolName;
+use crate::broker::journal::Summary;
+use crate::cli::table::Applet;
+use crate::error::Error;
+use crate::exec::Outcome;
+use crate::facts::protected::Extent;
+use crate::facts::{Facts, World};
+use crate::names::ToolName;
 
 /// The whole program: the process's arguments to its exit code.
 pub fn main() -> u8 {
@@ -60,7 +58,7 @@ pub fn main() -> u8 {
     let mut argv = std::env::args_os();
     let name = argv.next();
     let arguments: Vec<OsString> = argv.collect();
-    let outcome = applet::applet(name.as_ref()).and_then(|applet| match applet {
+    let outcome = crate::cli::table::applet(name.as_ref()).and_then(|applet| match applet {
         Applet::Init => Ok(helper::main(&arguments)),
         Applet::Guard => Err(exec::guard(&arguments)),
         Applet::Manage => cmd::manage(&guarded_world("coco")?, arguments),

@@ -1,7 +1,7 @@
 //! `coco get`: the moment when a stranger's permissions enter the machine.
 
-use crate::applet::Switch;
-use crate::args::Line;
+use crate::cli::args::Line;
+use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
 use crate::fetch::{self, Otherwise, Shelf};

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::get::lock;
 use super::print;
-use crate::applet::Switch;
-use crate::args::Line;
+use crate::cli::args::Line;
+use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
 use crate::install::write_atomically;

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::applet::Switch;
-use crate::args::Line;
+use crate::cli::args::Line;
+use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
 use crate::names::ToolName;

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::links::{Link, link_state};
 use super::print;
-use crate::applet::Switch;
-use crate::args::Line;
+use crate::cli::args::Line;
+use crate::cli::table::Switch;
 use crate::config::Network;
 use crate::error::Error;
 use crate::facts::{self, World};

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::applet::Switch;
-use crate::args::Line;
 use crate::broker::journal::older;
+use crate::cli::args::Line;
+use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
 use crate::json::{self, Value};

@@ -2,16 +2,17 @@
 
 use std::ffi::OsString;
 
-use crate::applet::{Command, Switch, command_row};
-use crate::args::{self, Line, Typed};
+use crate::cli::args::{self, Line, Typed};
+use crate::cli::help;
+use crate::cli::table::{Command, Switch, command_row};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::facts::{self, Facts, World};
 use crate::image::{self, Cache};
 use crate::install::Record;
 use crate::names::ToolName;
-use crate::policy::Policy;
-use crate::{Mode, explain, help, plan, policy, prepare, run_tool, term, tool_name, tools};
+use crate::policy::{self, Policy};
+use crate::{Mode, explain, plan, prepare, run_tool, term, tool_name, tools};
 
 mod get;
 mod key;

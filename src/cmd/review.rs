@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{print, reported};
-use crate::applet::Switch;
-use crate::args::Line;
+use crate::cli::args::Line;
+use crate::cli::table::Switch;
 use crate::config::{self, Access, CocoFile, MAX_FILE, Mount, MountSource, Network};
 use crate::error::Error;
 use crate::facts::{AtHome, Facts, World};

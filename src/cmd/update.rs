@@ -1,7 +1,7 @@
 //! `coco update`: newer coco files, and what they grant more and less.
 
-use crate::applet::Switch;
-use crate::args::Line;
+use crate::cli::args::Line;
+use crate::cli::table::Switch;
 use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::facts::World;

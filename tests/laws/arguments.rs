@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use coco::applet::{Applet, applet};
+use coco::cli::args;
+use coco::cli::table::{Applet, applet};
 use coco::engine::EngineKind;
 use coco::install::Record;
 use coco::names::{
@@ -11,7 +12,7 @@ use coco::names::{
 };
 use coco::plan::{self, Plan};
 use coco::policy::decide;
-use coco::{args, term};
+use coco::term;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

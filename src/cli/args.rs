@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use lexopt::Arg;
 
-use crate::applet::{COMMANDS, CommandRow, Operands, Switch, SwitchRow, command_row};
+use crate::cli::table::{COMMANDS, CommandRow, Operands, Switch, SwitchRow, command_row};
 use crate::error::Error;
 use crate::names::{ToolName, nearest};
 use crate::{store, term};
@@ -156,7 +156,7 @@ fn count(line: Line) -> Result<Line, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::applet::Command;
+    use crate::cli::table::Command;
 
     fn typed(words: &[&str]) -> Result<Typed, Error> {
         parse(words.iter().map(OsString::from))

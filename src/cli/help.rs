@@ -1,6 +1,6 @@
 //! Help texts out of the table in `applet`. Pure.
 
-use crate::applet::{COMMANDS, CommandRow};
+use crate::cli::table::{COMMANDS, CommandRow};
 use crate::term;
 
 /// `coco help`.
