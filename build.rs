@@ -16,12 +16,12 @@ mod json;
 #[path = "src/names/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the build uses only the parser")]
 mod names;
-#[path = "src/signed.rs"]
+#[path = "src/store/signature.rs"]
 #[allow(dead_code, reason = "the build uses only the verifier")]
-mod signed;
+mod signature;
 
 use names::ToolName;
-use signed::{Index, Subject, Verified};
+use signature::{Index, Subject, Verified};
 
 fn main() {
     println!("cargo::rerun-if-changed=store");
@@ -29,12 +29,12 @@ fn main() {
     println!("cargo::rerun-if-env-changed=COCO_DEFAULT_STORE_BASE");
     let store = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("store");
     let target = PathBuf::from(variable("OUT_DIR")).join("store");
-    let key = signed::public_key(&String::from_utf8(read(&store.join("coco.pub"))).unwrap_or_default())
+    let key = signature::public_key(&String::from_utf8(read(&store.join("coco.pub"))).unwrap_or_default())
         .unwrap_or_else(|reason| fail(&store.join("coco.pub"), &reason));
     let verified = |name: &str, subject: &Subject| -> Verified {
         let path = store.join(name);
         let signature = read(&store.join(format!("{name}.minisig")));
-        signed::verify(read(&path), &signature, std::slice::from_ref(&key), subject).unwrap_or_else(|reason| {
+        signature::verify(read(&path), &signature, std::slice::from_ref(&key), subject).unwrap_or_else(|reason| {
             fail(&path, &format!("the signature does not hold: {reason}; sign it with make sign KEY=..."))
         })
     };

@@ -7,12 +7,11 @@ use serde_json::json;
 
 use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
-use crate::exec;
 use crate::facts::{World, ca_certificates};
 use crate::install::{lock_exclusive, make_new_private, read_limited, write_atomically, write_record_json};
-use crate::json;
 use crate::names::{Backend, ToolSpec};
-use crate::{store, term};
+use crate::store::bundled;
+use crate::{exec, json, term};
 
 /// What images are built on, unless `COCO_BASE_IMAGE` says otherwise.
 const BASE_IMAGE: &str = "docker.io/library/debian:forky-slim";
@@ -97,7 +96,7 @@ pub fn known(world: &World, engine: &Engine, stage: Stage) -> Result<Option<Stri
         return Ok(Some(image));
     }
     let base = base_image(world)?;
-    let containerfile = store::containerfile_digest();
+    let containerfile = bundled::containerfile_digest();
     Ok(read(&record_path(world, engine, stage))
         .filter(|record| record.base == base && record.containerfile == containerfile)
         .map(|record| record.id))
@@ -155,7 +154,7 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     let failed =
         |message: String, hint: &str| Error::Image { stage: stage.name().to_owned(), message, hint: hint.to_owned() };
     let base = base_image(world)?;
-    let containerfile = store::containerfile()?;
+    let containerfile = bundled::containerfile()?;
     let context = world.directories.runtime.join(format!("build-{}", world.pid));
     let _removed = Context(context.clone());
     exec::private_runtime(&world.directories.runtime)?;
@@ -216,7 +215,7 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     }
     write_record_json(
         &path,
-        &json!({"id": id, "containerfile": store::containerfile_digest(), "base": base, "base_digest": base_digest}),
+        &json!({"id": id, "containerfile": bundled::containerfile_digest(), "base": base, "base_digest": base_digest}),
     )?;
     term::say(&format!("image {}: built in {:.0} s", stage.name(), started.elapsed().as_secs_f32()));
     Ok(id)

@@ -24,22 +24,18 @@ pub mod helper;
 pub mod image;
 pub mod install;
 pub mod json;
-pub mod memory;
 pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod prepare;
 pub mod rules;
-pub mod signed;
 pub mod store;
 pub mod sys;
 pub mod term;
 pub mod tools;
-pub mod trust;
 pub mod upstream;
 
 mod cmd;
-mod fetch;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

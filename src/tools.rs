@@ -12,10 +12,10 @@ use crate::facts::{AtHome, Consent, World};
 use crate::install::{digest, make_private, read_limited, write_atomically};
 use crate::json::JsonError;
 use crate::names::ToolName;
-use crate::signed::{MAX_SIGNATURE, Subject, UNKNOWN_KEY, verify};
-use crate::store::Signed;
-use crate::trust::{self, KeyId};
-use crate::{store, term};
+use crate::store::bundled::{self, Signed};
+use crate::store::keyring::{self, KeyId};
+use crate::store::signature::{MAX_SIGNATURE, Subject, UNKNOWN_KEY, verify};
+use crate::term;
 
 /// A configured tool.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub fn path(world: &World, name: &ToolName) -> PathBuf {
 pub fn read(world: &World, name: &ToolName) -> Result<Vec<u8>, Error> {
     let path = path(world, name);
     let bytes = read_limited(&path, MAX_FILE).map_err(Error::io("read", &path))?;
-    bytes.ok_or_else(|| Error::UnknownTool { name: name.to_string(), in_store: store::bundle_has(name) })
+    bytes.ok_or_else(|| Error::UnknownTool { name: name.to_string(), in_store: bundled::bundle_has(name) })
 }
 
 /// Loads a tool's coco file.
@@ -102,7 +102,7 @@ pub fn named_or_all(world: &World, operands: &[std::ffi::OsString]) -> Result<Ve
 
 /// Where a tool's coco file with these bytes comes from, by the signature beside it.
 pub fn origin(world: &World, name: &ToolName, bytes: &[u8]) -> Result<Origin, Error> {
-    let trusted = trust::keys(world)?;
+    let trusted = keyring::keys(world)?;
     let keys: Vec<PublicKey> = trusted.iter().map(|trusted| trusted.key.clone()).collect();
     let mut outcome = Origin::Local;
     // A writing that was interrupted has put the new signature beside the old one.

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use coco::names::ToolName;
-use coco::signed::{MAX_SIGNATURE, Subject, public_key, verify};
+use coco::store::signature::{MAX_SIGNATURE, Subject, public_key, verify};
 use libfuzzer_sys::fuzz_target;
 use minisign_verify::PublicKey;
 

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::sync::LazyLock;
 
 use coco::names::ToolName;
-use coco::signed::{Index, MAX_INDEX, Subject, public_key, verify};
+use coco::store::signature::{Index, MAX_INDEX, Subject, public_key, verify};
 use libfuzzer_sys::fuzz_target;
 use minisign::KeyPair;
 use minisign_verify::PublicKey;

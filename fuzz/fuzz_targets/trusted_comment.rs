@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::sync::LazyLock;
 
 use coco::names::ToolName;
-use coco::signed::{Subject, public_key, verify};
+use coco::store::signature::{Subject, public_key, verify};
 use libfuzzer_sys::fuzz_target;
 use minisign::KeyPair;
 

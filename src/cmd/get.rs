@@ -4,9 +4,9 @@ use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
-use crate::fetch::{self, Otherwise, Shelf};
 use crate::install::{Lock, lock_exclusive};
 use crate::names::ToolName;
+use crate::store::remote::{self, Otherwise, Shelf};
 use crate::{explain, term, tools};
 
 use super::reported;
@@ -83,7 +83,7 @@ fn absent(world: &World, name: &ToolName) -> Result<(), Error> {
 /// A store in a sentence, with whose it is: of the bundled one everybody knows.
 fn place(shelf: &Shelf) -> String {
     match shelf.name() {
-        fetch::BUNDLED => fetch::BUNDLED.to_owned(),
+        remote::BUNDLED => remote::BUNDLED.to_owned(),
         base => format!("the store at {base}, key {} {}", shelf.key().name, shelf.key().id.number),
     }
 }
@@ -98,10 +98,10 @@ pub fn open(world: &World, line: &Line, came_from: Option<&str>) -> Result<Shelf
             Some(_) => Err(Error::usage("--bundled and --from are two stores", "name one of them")),
         };
     }
-    let usual = fetch::base(world, None)?;
+    let usual = remote::base(world, None)?;
     let base = match (typed, came_from) {
-        (Some(_), _) => fetch::base(world, typed)?,
-        (None, Some(address)) if fetch::is_address(address) => Some(address.to_owned()),
+        (Some(_), _) => remote::base(world, typed)?,
+        (None, Some(address)) if remote::is_address(address) => Some(address.to_owned()),
         (None, _) => usual.clone(),
     };
     let Some(base) = base else { return Shelf::bundled() };

@@ -12,7 +12,7 @@ use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
 use crate::install::write_atomically;
-use crate::trust::{self, BUILT_IN, Succession, TrustedKey};
+use crate::store::keyring::{self, BUILT_IN, Succession, TrustedKey};
 use crate::{term, tools};
 
 /// `list`, `add FILE`, `remove NAME`.
@@ -33,7 +33,7 @@ pub fn key(world: &World, line: &Line) -> Result<u8, Error> {
 }
 
 fn list(world: &World, line: &Line) -> Result<u8, Error> {
-    let keys = trust::keys(world)?;
+    let keys = keyring::keys(world)?;
     let succession = Succession::of(world)?;
     let after = |key: &TrustedKey| succession.named_by(&key.id).map(|by| by.number.clone());
     if line.has(Switch::Json) {
@@ -63,18 +63,18 @@ fn add(world: &World, file: &Path) -> Result<u8, Error> {
             "call the file by whose key it is, as in acme.pub: letters, digits, '.', '_' and '-'",
         )
     })?;
-    let key = trust::read(name, file)?;
-    let keys = trust::keys(world)?;
+    let key = keyring::read(name, file)?;
+    let keys = keyring::keys(world)?;
     if let Some(known) = keys.iter().find(|known| known.id.number == key.id.number) {
         let words = if known.id == key.id { "is there already" } else { "has the number of another key" };
         let message = format!("the key {} {words}: {}", key.id.number, known.name);
         return Err(Error::usage(message, "coco key list shows all"));
     }
-    let path = trust::path(world, name);
+    let path = keyring::path(world, name);
     if path.symlink_metadata().is_ok() {
         return Err(Error::Exists { path, hint: "remove it first, or give the new one another name".to_owned() });
     }
-    trust::note_removed(world, &key.id, false)?;
+    keyring::note_removed(world, &key.id, false)?;
     write_atomically(&path, key.text.as_bytes())?;
     print(&format!("{name}: {} may now sign coco files; compare the number with who gave it to you\n", key.id.number))
 }
@@ -83,7 +83,7 @@ fn remove(world: &World, name: &str) -> Result<u8, Error> {
     if name == BUILT_IN {
         return Err(Error::usage("the built-in key can't be removed", "coco key list shows the others"));
     }
-    let path = trust::path(world, name);
+    let path = keyring::path(world, name);
     if !is_name(name) {
         return Err(Error::usage(format!("there is no key {}", term::printable(name)), "coco key list shows all"));
     }
@@ -91,15 +91,15 @@ fn remove(world: &World, name: &str) -> Result<u8, Error> {
         return Err(Error::usage(format!("there is no key {name}"), "coco key list shows all"));
     }
     // A file that is no key only goes.
-    let Ok(TrustedKey { id, .. }) = trust::read(name, &path) else {
+    let Ok(TrustedKey { id, .. }) = keyring::read(name, &path) else {
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         return print(&format!("{name}: it was no key\n"));
     };
-    let keys = trust::keys(world)?;
+    let keys = keyring::keys(world)?;
     // First: what was removed must not come back, whatever happens now.
-    trust::note_removed(world, &id, true)?;
+    keyring::note_removed(world, &id, true)?;
     for known in keys.iter().filter(|known| known.id == id && known.name != BUILT_IN) {
-        let path = trust::path(world, &known.name);
+        let path = keyring::path(world, &known.name);
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         term::out(&format!("{}: {} may no longer sign coco files\n", known.name, id.number));
     }

@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::facts::{self, World};
 use crate::install::{read_record, record_path};
 use crate::names::ToolName;
+use crate::store::bundled;
+use crate::term;
 use crate::tools::{self, Origin, Tool};
-use crate::{store, term};
 
 /// Prints the configured tools.
 pub fn list(world: &World, line: &Line) -> Result<u8, Error> {
@@ -91,7 +92,7 @@ fn origin(world: &World, tool: &Tool) -> Result<String, Error> {
 /// Looks through the bundled store's index.
 pub fn search(world: &World, line: &Line) -> Result<u8, Error> {
     let wanted = line.operands.first().map(|typed| term::os(typed).to_lowercase()).unwrap_or_default();
-    let index = store::index()?;
+    let index = bundled::index()?;
     let configured = tools::list(world)?;
     let found: Vec<_> = index
         .tools

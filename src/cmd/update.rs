@@ -5,12 +5,12 @@ use crate::cli::table::Switch;
 use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::facts::World;
-use crate::fetch::{BUNDLED, Shelf};
 use crate::grants::{Difference, difference};
 use crate::names::ToolName;
-use crate::store::Signed;
+use crate::store::bundled::Signed;
+use crate::store::keyring::{self, KeyId, Succession};
+use crate::store::remote::{BUNDLED, Shelf};
 use crate::tools::{self, CameFrom, Origin};
-use crate::trust::{self, KeyId, Succession};
 use crate::{explain, term};
 
 use super::get::{self, lock};
@@ -76,7 +76,7 @@ fn held(
         (Origin::Store { revision, key }, _) => {
             return Ok(Some(Held { revision: Some(revision), key: Some(key.digest) }));
         }
-        (Origin::Modified(_), Some(from)) if !trust::keys(world)?.iter().any(|key| key.id.digest == from.key) => {
+        (Origin::Modified(_), Some(from)) if !keyring::keys(world)?.iter().any(|key| key.id.digest == from.key) => {
             return Ok(Some(Held { revision: None, key: None }));
         }
         (Origin::Modified(_), Some(from)) if line.has(Switch::Force) => {

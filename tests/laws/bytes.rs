@@ -5,10 +5,11 @@ use std::io::Cursor;
 use std::path::Path;
 
 use coco::config::{self, MAX_FILE};
+use coco::json;
 use coco::names::ToolName;
-use coco::signed::{self, Index, Subject, verify};
+use coco::store::bundled;
+use coco::store::signature::{self, Index, Subject, verify};
 use coco::sys::xauthority;
-use coco::{json, store};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index as Pick, select};
@@ -68,7 +69,7 @@ pub fn subject(name: &str) -> Subject {
 pub fn signed_by_test(bytes: &[u8], comment: &str) -> (Vec<u8>, minisign_verify::PublicKey) {
     let keys = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
     let signature = minisign::sign(Some(&keys.pk), &keys.sk, Cursor::new(bytes), Some(comment), None).unwrap();
-    let key = signed::public_key(&keys.pk.to_box().unwrap().into_string()).unwrap();
+    let key = signature::public_key(&keys.pk.to_box().unwrap().into_string()).unwrap();
     (signature.into_string().into_bytes(), key)
 }
 
@@ -85,14 +86,14 @@ proptest! {
         let _ = xauthority::for_display(&bytes, ":0");
         let _ = coco::facts::unescape_octal(&bytes);
         if let Ok(text) = std::str::from_utf8(&bytes) {
-            let _ = signed::public_key(text);
+            let _ = signature::public_key(text);
         }
     }
 
     #[test]
     fn hostile_signatures_never_hold(signature in mangled(std::vec![stored("eslint.json.minisig")])) {
         let good = stored("eslint.json.minisig");
-        let outcome = verify(stored("eslint.json"), &signature, &store::keys().unwrap(), &subject("eslint.json"));
+        let outcome = verify(stored("eslint.json"), &signature, &bundled::keys().unwrap(), &subject("eslint.json"));
         // All but the first line, the untrusted comment, is covered.
         let covered = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').map(|at| bytes[at..].to_vec());
         prop_assert_eq!(outcome.is_ok(), covered(&signature) == covered(&good) && signature.starts_with(b"untrusted comment: ") && std::str::from_utf8(&signature).is_ok() && !signature.contains(&b'\r') && signature.len() <= 1024);

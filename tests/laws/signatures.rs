@@ -1,7 +1,7 @@
 //! Signatures: every bit counts, and so does every letter of the trusted comment.
 
-use coco::signed::{self, Verified, verify};
-use coco::store;
+use coco::store::bundled;
+use coco::store::signature::{self, Verified, verify};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
@@ -12,7 +12,7 @@ use crate::cases;
 fn refuses_bit_of_file(name: &str, bit: usize) -> bool {
     let mut bytes = stored(name);
     bytes[bit / 8] ^= 1 << (bit % 8);
-    verify(bytes, &stored(&format!("{name}.minisig")), &store::keys().unwrap(), &subject(name)).is_err()
+    verify(bytes, &stored(&format!("{name}.minisig")), &bundled::keys().unwrap(), &subject(name)).is_err()
 }
 
 /// The same for its signature. The untrusted comment is what it says: nobody reads it, and nothing
@@ -21,7 +21,7 @@ fn refuses_bit_of_signature(name: &str, bit: usize) -> bool {
     let mut signature = stored(&format!("{name}.minisig"));
     let comment = b"untrusted comment: ".len()..signature.iter().position(|byte| *byte == b'\n').unwrap();
     signature[bit / 8] ^= 1 << (bit % 8);
-    match verify(stored(name), &signature, &store::keys().unwrap(), &subject(name)) {
+    match verify(stored(name), &signature, &bundled::keys().unwrap(), &subject(name)) {
         Err(_) => true,
         Ok(verified) => comment.contains(&(bit / 8)) && verified.bytes() == stored(name),
     }
@@ -33,7 +33,7 @@ fn every_file_of_the_store_holds_as_it_is() {
     assert!(names.len() >= 32, "{names:?}");
     for name in names {
         let outcome =
-            verify(stored(&name), &stored(&format!("{name}.minisig")), &store::keys().unwrap(), &subject(&name));
+            verify(stored(&name), &stored(&format!("{name}.minisig")), &bundled::keys().unwrap(), &subject(&name));
         let _: Verified = outcome.unwrap_or_else(|reason| panic!("{name}: {reason}"));
     }
 }
@@ -75,7 +75,7 @@ proptest! {
     #[test]
     fn a_signature_is_for_one_name(pair in subsequence(signed_files(), 2)) {
         let [first, second] = pair.as_slice() else { panic!("{pair:?}") };
-        let keys = store::keys().unwrap();
+        let keys = bundled::keys().unwrap();
         let signature = |name: &str| stored(&format!("{name}.minisig"));
         prop_assert!(verify(stored(first), &signature(first), &keys, &subject(second)).is_err());
         prop_assert!(verify(stored(second), &signature(first), &keys, &subject(second)).is_err());
@@ -131,7 +131,7 @@ fn a_legacy_signature_never_holds() {
         RURr2c35KqObb/OnyJgDB4RJ6NA1qbOQaQ8NvOzcCC272cMkOqY/PcDt3P71HFWApqZN7s1PPFUYzg1MfP01X1+E3qlMFX0Ryw0=\n\
         trusted comment: coco-config name=legacy revision=1\n\
         0mBw8V9OV3DOS5AAWP7iH1qn35usfzY/b+0r/w/1WMfGyFyzoubxrETYr4zqIXCb/Na9uLrwRq8p6B8r1DDdAA==\n";
-    let key = signed::public_key(KEY).unwrap();
+    let key = signature::public_key(KEY).unwrap();
     let legacy = minisign_verify::Signature::decode(LEGACY).unwrap();
     assert!(key.verify(BYTES, &legacy, true).is_ok(), "the control");
     let check = |signature: &str| {

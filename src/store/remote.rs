@@ -8,11 +8,11 @@ use crate::config::MAX_FILE;
 use crate::error::Error;
 use crate::facts::{World, search_path};
 use crate::install::write_atomically;
-use crate::memory::{self, Addresses, Memory};
 use crate::names::{ToolName, nearest};
-use crate::signed::{self, Index, MAX_INDEX, MAX_SIGNATURE, Subject, UNKNOWN_KEY, Verified};
-use crate::store::{self, Signed};
-use crate::trust::{self, KeyId, Succession, TrustedKey};
+use crate::store::bundled::{self, Signed};
+use crate::store::keyring::{self, KeyId, Succession, TrustedKey};
+use crate::store::rollback::{self, Addresses, Memory};
+use crate::store::signature::{self, Index, MAX_INDEX, MAX_SIGNATURE, Subject, UNKNOWN_KEY, Verified};
 use crate::{exec, term};
 
 /// Why a fetch failed.
@@ -116,7 +116,7 @@ impl Failure {
 impl Shelf {
     /// The store inside this program. Its index may be older than what was seen elsewhere; its files not.
     pub fn bundled() -> Result<Shelf, Error> {
-        Ok(Shelf { place: Place::Bundled, index: store::index()?, key: trust::built_in()? })
+        Ok(Shelf { place: Place::Bundled, index: bundled::index()?, key: keyring::built_in()? })
     }
 
     /// The store at an address; where it can't be reached, the bundled one, unless this very store was asked for.
@@ -136,7 +136,7 @@ impl Shelf {
         let url = format!("{base}/index.json");
         let bytes = download(world, &url, MAX_INDEX)?;
         let signature = download(world, &format!("{url}.minisig"), MAX_SIGNATURE)?;
-        let mut trusted = trust::keys(world).map_err(Failure::Refused)?;
+        let mut trusted = keyring::keys(world).map_err(Failure::Refused)?;
         let mut checked = verify(&bytes, &signature, &trusted, &Subject::Index);
         if checked.as_ref().is_err_and(|reason| reason == UNKNOWN_KEY) {
             let Some(named) = successor(world, base, &trusted)? else {
@@ -161,7 +161,7 @@ impl Shelf {
         current(world, &url, &index, &key, &trusted).map_err(Failure::Refused)?;
         hold(world, base, &key, &trusted)?;
         tell_dates(base, &index, &memory);
-        memory.save(memory::now()).map_err(Failure::Refused)?;
+        memory.save(rollback::now()).map_err(Failure::Refused)?;
         Ok(Shelf { place: Place::At(base.to_owned()), index, key })
     }
 
@@ -186,14 +186,14 @@ impl Shelf {
             return Err(Error::NotInStore { name: name.to_string(), nearest: nearest.map(str::to_owned) });
         };
         let (signed, what) = match &self.place {
-            Place::Bundled => (store::bundled(name)?, format!("{name}.json in {BUNDLED}")),
+            Place::Bundled => (bundled::bundled(name)?, format!("{name}.json in {BUNDLED}")),
             Place::At(base) => {
                 let url = format!("{base}/{name}.json");
                 // A store whose index was read is no longer one that can't be reached.
                 let fetch = |url: &str, limit| download(world, url, limit).map_err(|failure| failure.into_error(url));
                 let bytes = fetch(&url, MAX_FILE)?;
                 let signature = fetch(&format!("{url}.minisig"), MAX_SIGNATURE)?;
-                (store::config_file(name, bytes, signature, std::slice::from_ref(&self.key), &url)?, url)
+                (bundled::config_file(name, bytes, signature, std::slice::from_ref(&self.key), &url)?, url)
             }
         };
         let revision = signed.verified.revision();
@@ -202,7 +202,7 @@ impl Shelf {
             return Err(Error::Rollback { what, reason });
         }
         // Going back behind what this program carries would undo a fix.
-        if let Ok(own) = store::bundled(name)
+        if let Ok(own) = bundled::bundled(name)
             && own.key == signed.key
             && own.verified.revision() > revision
         {
@@ -212,7 +212,7 @@ impl Shelf {
         // Read anew: another shelf with the same key may have written since.
         let mut memory = Memory::of(world, &self.key.id)?;
         memory.saw_file(&what, name, &signed.verified)?;
-        memory.save(memory::now())?;
+        memory.save(rollback::now())?;
         Ok(signed)
     }
 }
@@ -222,7 +222,7 @@ pub const BUNDLED: &str = "the bundled store";
 
 fn verify(bytes: &[u8], signature: &[u8], trusted: &[TrustedKey], subject: &Subject) -> Result<Verified, String> {
     let keys: Vec<_> = trusted.iter().map(|trusted| trusted.key.clone()).collect();
-    signed::verify(bytes.to_vec(), signature, &keys, subject)
+    signature::verify(bytes.to_vec(), signature, &keys, subject)
 }
 
 /// Holds an address to its key. A next key that the user knows already may have been named meanwhile.
@@ -241,8 +241,8 @@ fn hold(world: &World, base: &str, key: &TrustedKey, trusted: &[TrustedKey]) -> 
 /// Refuses an index that something newer has taken the place of: the one inside this program, or a key.
 fn current(world: &World, url: &str, index: &Index, key: &TrustedKey, trusted: &[TrustedKey]) -> Result<(), Error> {
     let refused = |reason: String| Err(Error::Rollback { what: url.to_owned(), reason });
-    if key.name == trust::BUILT_IN {
-        let own = store::index()?.revision;
+    if key.name == keyring::BUILT_IN {
+        let own = bundled::index()?.revision;
         if own > index.revision {
             return refused(format!("it is revision {}, older than the bundled {own}", index.revision));
         }
@@ -265,10 +265,10 @@ impl Successor {
     /// Trusts it from now on, and says so; what is trusted already only gets its place.
     fn keep(&self, world: &World, base: &str) -> Result<(), Error> {
         Succession::of(world)?.note(world, &self.old, &self.key.id)?;
-        if trust::keys(world)?.iter().any(|known| known.id == self.key.id) {
+        if keyring::keys(world)?.iter().any(|known| known.id == self.key.id) {
             return Ok(());
         }
-        write_atomically(&trust::path(world, &self.key.name), self.key.text.as_bytes())?;
+        write_atomically(&keyring::path(world, &self.key.name), self.key.text.as_bytes())?;
         let words = format!(
             "{base} has a new key {}, signed with its old one {}; it is now trusted: coco key list",
             self.key.id.number, self.old.number
@@ -283,7 +283,7 @@ impl Successor {
 fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option<Successor>, Failure> {
     let url = format!("{base}/successor.pub");
     let (Ok(bytes), Ok(signature)) =
-        (download(world, &url, trust::MAX_KEY), download(world, &format!("{url}.minisig"), MAX_SIGNATURE))
+        (download(world, &url, keyring::MAX_KEY), download(world, &format!("{url}.minisig"), MAX_SIGNATURE))
     else {
         return Ok(None);
     };
@@ -293,13 +293,13 @@ fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option
     let mut key = TrustedKey::new("", text).map_err(refused)?;
     key.name = format!("successor-{}", key.id.number);
     let old = trusted.get(verified.signer()).ok_or_else(|| refused(UNKNOWN_KEY.to_owned()))?;
-    if trust::removed(world).map_err(Failure::Refused)?.contains(&key.id.digest) {
+    if keyring::removed(world).map_err(Failure::Refused)?.contains(&key.id.digest) {
         return Err(Failure::Refused(Error::Store {
             message: format!("{url} names the key {}, which you have removed", key.id.number),
             hint: "if you trust it after all: coco key add FILE".to_owned(),
         }));
     }
-    let all = trust::keys(world).map_err(Failure::Refused)?;
+    let all = keyring::keys(world).map_err(Failure::Refused)?;
     let alike = |known: &&TrustedKey| known.name == key.name || known.id.number == key.id.number;
     if let Some(known) = all.iter().filter(alike).find(|known| known.id != key.id) {
         return Err(refused(format!("it names a key with the number of {}", known.name)));
@@ -316,13 +316,13 @@ fn successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Result<Option
 }
 
 fn tell_dates(base: &str, index: &Index, memory: &Memory) {
-    let now = memory::now();
+    let now = rollback::now();
     if memory.clock_went_back(now) {
         term::note(
             "warning",
             "the clock stands more than a day behind an earlier look at this store; dates mean nothing",
         );
-    } else if memory::day(&index.expires).is_none_or(|day| now / 86_400 > day) {
+    } else if rollback::day(&index.expires).is_none_or(|day| now / 86_400 > day) {
         let words =
             format!("{base}: its index expired on {}; updates may be held back, or your clock is wrong", index.expires);
         term::note("warning", &words);

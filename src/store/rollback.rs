@@ -13,11 +13,10 @@ use serde_json::json;
 use crate::error::Error;
 use crate::facts::World;
 use crate::install::{digest, read_limited, write_record_json};
-use crate::json;
 use crate::names::ToolName;
-use crate::signed::Verified;
-use crate::term;
-use crate::trust::{KeyId, Succession, TrustedKey};
+use crate::store::keyring::{KeyId, Succession, TrustedKey};
+use crate::store::signature::Verified;
+use crate::{json, term};
 
 /// The largest record, in bytes.
 const MAX_MEMORY: usize = 1 << 20;
@@ -208,7 +207,7 @@ pub fn day(date: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signed::{self, Subject};
+    use crate::store::signature::{self, Subject};
 
     #[test]
     fn dates() {
@@ -230,12 +229,12 @@ mod tests {
     #[test]
     fn nothing_goes_back_and_one_revision_is_one_content() {
         let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
-        let key = signed::public_key(&pair.pk.to_box().unwrap().into_string()).unwrap();
+        let key = signature::public_key(&pair.pk.to_box().unwrap().into_string()).unwrap();
         let verified = |bytes: &str, revision: u64| {
             let comment = Subject::Index.comment(revision);
             let signature = minisign::sign(Some(&pair.pk), &pair.sk, bytes.as_bytes(), Some(&comment), None).unwrap();
             let keys = std::slice::from_ref(&key);
-            signed::verify(bytes.into(), signature.into_string().as_bytes(), keys, &Subject::Index).unwrap()
+            signature::verify(bytes.into(), signature.into_string().as_bytes(), keys, &Subject::Index).unwrap()
         };
         let [x, y] = ["x", "y"].map(|name| ToolName::new(name).unwrap());
         let mut memory = Memory::default();

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::facts::World;
 use crate::install::{digest, read_limited, write_atomically, write_record_json};
 use crate::json::{self, JsonError};
-use crate::signed::{key_number, public_key};
-use crate::store::PUBLIC_KEY;
+use crate::store::bundled::PUBLIC_KEY;
+use crate::store::signature::{key_number, public_key};
 
 /// The largest key file, in bytes; minisign's own has about 110.
 pub const MAX_KEY: usize = 1024;

@@ -9,8 +9,8 @@ use rust_embed::RustEmbed;
 use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::names::{ToolName, nearest};
-use crate::signed::{self, Index, Subject, Verified};
-use crate::trust::{self, KeyId, TrustedKey};
+use crate::store::keyring::{self, KeyId, TrustedKey};
+use crate::store::signature::{self, Index, Subject, Verified};
 
 /// What `build.rs` laid down: each file of `store/` and its signature, deflated.
 #[derive(RustEmbed)]
@@ -18,7 +18,7 @@ use crate::trust::{self, KeyId, TrustedKey};
 struct Bundle;
 
 /// The key that is compiled in.
-pub const PUBLIC_KEY: &str = include_str!("../store/coco.pub");
+pub const PUBLIC_KEY: &str = include_str!("../../store/coco.pub");
 
 /// The most that an embedded file inflates to, in bytes; the build put it there, the limit holds
 /// all the same.
@@ -27,13 +27,13 @@ const MAX_EMBEDDED: u64 = 1 << 20;
 /// The keys that store files are checked with.
 pub fn keys() -> Result<Vec<PublicKey>, Error> {
     let key =
-        signed::public_key(PUBLIC_KEY).map_err(|reason| Error::Signature { what: "coco.pub".to_owned(), reason })?;
+        signature::public_key(PUBLIC_KEY).map_err(|reason| Error::Signature { what: "coco.pub".to_owned(), reason })?;
     Ok(vec![key])
 }
 
 /// The coco file of a tool in the bundled store.
 pub fn bundled(name: &ToolName) -> Result<Signed, Error> {
-    let keys = &[trust::built_in()?];
+    let keys = &[keyring::built_in()?];
     let file = format!("{name}.json");
     if Bundle::get(&file).is_none() {
         let index = index()?;
@@ -90,19 +90,19 @@ pub fn config_file(
     what: &str,
 ) -> Result<Signed, Error> {
     let keys: Vec<PublicKey> = trusted.iter().map(|trusted| trusted.key.clone()).collect();
-    let verified = signed::verify(bytes, &signature, &keys, &Subject::Config(name.clone()))
+    let verified = signature::verify(bytes, &signature, &keys, &Subject::Config(name.clone()))
         .map_err(|reason| Error::Signature { what: what.to_owned(), reason })?;
     let file = config::parse(verified.bytes()).map_err(|error| Error::Config { file: what.into(), error })?;
     if let Some(error) = config::unfit_for_store(&file) {
         return Err(Error::Config { file: what.into(), error });
     }
-    let unknown = || Error::Signature { what: what.to_owned(), reason: signed::UNKNOWN_KEY.to_owned() };
+    let unknown = || Error::Signature { what: what.to_owned(), reason: signature::UNKNOWN_KEY.to_owned() };
     let key = trusted.get(verified.signer()).ok_or_else(unknown)?.id.clone();
     Ok(Signed { verified, signature, key, file })
 }
 
 fn verify(name: &str, subject: &Subject) -> Result<Verified, Error> {
-    signed::verify(embedded(name)?, &embedded(&format!("{name}.minisig"))?, &keys()?, subject)
+    signature::verify(embedded(name)?, &embedded(&format!("{name}.minisig"))?, &keys()?, subject)
         .map_err(|reason| Error::Signature { what: format!("{name} in the bundled store"), reason })
 }
 
@@ -134,9 +134,14 @@ mod tests {
     fn another_tools_file_is_refused_under_this_name() {
         let eslint = bundled(&ToolName::new("eslint").unwrap()).unwrap();
         let name = ToolName::new("prettier").unwrap();
-        let error =
-            config_file(&name, eslint.verified.bytes().to_vec(), eslint.signature, &[trust::built_in().unwrap()], "x")
-                .unwrap_err();
+        let error = config_file(
+            &name,
+            eslint.verified.bytes().to_vec(),
+            eslint.signature,
+            &[keyring::built_in().unwrap()],
+            "x",
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("name=eslint"), "{error}");
     }
 
