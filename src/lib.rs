@@ -44,7 +44,7 @@ use crate::broker::journal::Summary;
 use crate::cli::table::Applet;
 use crate::error::Error;
 use crate::exec::Outcome;
-use crate::facts::protected::Extent;
+use crate::facts::autorun_scan::Extent;
 use crate::facts::{Facts, World};
 use crate::names::ToolName;
 

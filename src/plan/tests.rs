@@ -13,7 +13,7 @@ use crate as coco;
 use crate::channel::NETWORK_GUEST;
 use crate::control::Streams;
 use crate::engine::EngineKind;
-use crate::facts::protected::{Found, FoundKind, Hold, Protected};
+use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Identity, SeLinux, Terminals};
 use crate::names::GuestPath;
 use crate::policy::{Hidden, Policy, Shape, decide};

@@ -6,7 +6,7 @@ use super::consent::is_home;
 use super::{Creation, Granted, Hidden, Shape, WORKSPACE};
 use crate::config::{Access, CocoFile, Mount, MountSource, Relabel, Workdir};
 use crate::error::Error;
-use crate::facts::protected::{Found, FoundKind, Hold, Protected};
+use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Facts, OFF_LIMITS_AT_HOME, Source, SourceKind, World};
 use crate::names::GuestPath;
 use crate::rules::autorun::MOST_MOUNTS;

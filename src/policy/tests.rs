@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate as coco;
-use crate::facts::protected::{Found, FoundKind, Hold, Protected};
+use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{AtHome, Consent, Source, SourceKind};
 use crate::rules::autorun::MOST_MOUNTS;
 

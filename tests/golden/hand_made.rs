@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::coco::config::{CocoFile, MountSource, parse};
 use super::coco::engine::{Engine, EngineKind};
-use super::coco::facts::protected::Protected;
+use super::coco::facts::autorun_scan::Protected;
 use super::coco::facts::{
     AtHome, Consent, Controllers, Directories, Display, Facts, SeLinux, Source, SourceKind, Terminals, World,
     off_limits,

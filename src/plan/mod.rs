@@ -17,9 +17,9 @@ use crate::install::Record;
 use crate::names::ToolName;
 use crate::policy::{CA_GUEST, CA_VARIABLES, Policy, Posture, RunNetwork};
 
-mod builder;
+mod engine_args;
 
-use builder::{Bind, Builder};
+use engine_args::{Bind, Builder};
 
 /// Where a private Xauthority is mounted inside.
 pub const XAUTHORITY_GUEST: &str = "/run/coco/xauthority";

@@ -17,19 +17,19 @@ use crate::term;
 use crate::upstream::Upstream;
 
 mod ancestors;
+pub mod autorun_scan;
 mod certificates;
+mod mount_sources;
 mod places;
-pub mod protected;
 mod search;
-mod sources;
 
+use autorun_scan::{Extent, Protected, Surroundings, Wanted, appeared};
 pub use certificates::ca_certificates;
+use mount_sources::source;
+pub use mount_sources::{Identity, Source, SourceKind};
 use places::outside_of_projects;
 pub use places::{OFF_LIMITS_AT_HOME, off_limits};
-use protected::{Extent, Protected, Surroundings, Wanted, appeared};
 pub use search::{find_engine, search_path};
-use sources::source;
-pub use sources::{Identity, Source, SourceKind};
 
 /// What every command may need to know.
 #[derive(Debug, Clone)]
@@ -310,7 +310,7 @@ impl Facts {
         let protected = looked_at(file, &sources)
             .map(|(source, wanted)| match wanted {
                 Some(wanted) => {
-                    protected::search(&source.canonical, wanted, Surroundings { secrets: &off_limits, git: &git })
+                    autorun_scan::search(&source.canonical, wanted, Surroundings { secrets: &off_limits, git: &git })
                 }
                 None => Ok(Protected::default()),
             })
@@ -352,7 +352,7 @@ impl Facts {
         let mut extent = Extent::Whole;
         for ((source, wanted), before) in looked_at(file, &self.sources).zip(&self.protected) {
             if let Some(wanted @ Wanted::Everything(_)) = wanted {
-                let after = protected::look(&source.canonical, wanted, around);
+                let after = autorun_scan::look(&source.canonical, wanted, around);
                 new.extend(appeared(before, &after));
                 if before.extent == Extent::Whole {
                     extent = extent.max(after.extent);
