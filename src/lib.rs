@@ -19,7 +19,6 @@ pub mod error;
 pub mod exec;
 pub mod explain;
 pub mod facts;
-pub mod grants;
 pub mod helper;
 pub mod image;
 pub mod install;

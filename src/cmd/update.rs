@@ -5,8 +5,8 @@ use crate::cli::table::Switch;
 use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::facts::World;
-use crate::grants::{Difference, difference};
 use crate::names::ToolName;
+use crate::policy::permissions::{Difference, difference};
 use crate::store::bundled::Signed;
 use crate::store::keyring::{self, KeyId, Succession};
 use crate::store::remote::{BUNDLED, Shelf};
@@ -159,7 +159,7 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
 fn agree(world: &World, line: &Line, name: &ToolName, before: Option<&CocoFile>, signed: &Signed) -> Result<(), Error> {
     let Difference { added, removed } = match before {
         Some(before) => difference(name, before, &signed.file),
-        None => Difference { added: crate::grants::grants(name, &signed.file), removed: Vec::new() },
+        None => Difference { added: crate::policy::permissions::grants(name, &signed.file), removed: Vec::new() },
     };
     term::out(&explain::changes(name, signed.verified.revision(), &added, &removed));
     if added.is_empty() || line.has(Switch::Yes) {

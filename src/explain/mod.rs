@@ -8,10 +8,10 @@ use crate::config::{Access, CocoFile, Protect, Workdir};
 use crate::control::Task;
 use crate::engine::Engine;
 use crate::facts::Controllers;
-use crate::grants::{self, Grant, Topic};
 use crate::install::Record;
 use crate::names::{HostPattern, Port, ToolName};
 use crate::plan::Plan;
+use crate::policy::permissions::{self, Grant, Topic};
 use crate::policy::{Creation, DEFAULT_PIDS, Danger, Policy, Posture, RunNetwork};
 use crate::rules::egress::{Protocol, Reach};
 use crate::term;
@@ -211,8 +211,9 @@ fn openings(policy: &Policy) -> Vec<(&'static str, String)> {
 fn limits(policy: &Policy, can: Controllers) -> String {
     let unless = |can: bool| if can { "" } else { " (not set: this user has no such cgroup controller)" };
     let mut limits = vec![format!("{} processes{}", policy.limits.pids, unless(can.pids))];
-    limits
-        .extend(policy.limits.memory.map(|bytes| format!("{} of memory{}", grants::memory(bytes), unless(can.memory))));
+    limits.extend(
+        policy.limits.memory.map(|bytes| format!("{} of memory{}", permissions::memory(bytes), unless(can.memory))),
+    );
     limits.extend(
         policy.limits.milli_cpus.map(|milli| format!("{}.{:03} CPUs{}", milli / 1000, milli % 1000, unless(can.cpu))),
     );
@@ -303,7 +304,7 @@ const A_LINE: usize = 120;
 /// What a coco file grants, in words, before there is a world to decide in: one line where it is short, else
 /// a line for each thing.
 pub fn grants(tool: &ToolName, file: &CocoFile) -> String {
-    let all = grants::grants(tool, file);
+    let all = permissions::grants(tool, file);
     let mut clauses = Vec::new();
     for (topic, none) in [
         (Topic::Software, None),
@@ -364,8 +365,8 @@ fn joined(clauses: impl Iterator<Item = String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grants::difference;
     use crate::names::HostName;
+    use crate::policy::permissions::difference;
 
     fn granted(rest: &str) -> String {
         let file = crate::config::parse(format!(r#"{{"tool": "npm:x"{rest}}}"#).as_bytes()).unwrap();

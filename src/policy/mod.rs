@@ -19,6 +19,7 @@ use crate::upstream::Upstream;
 
 mod consent;
 mod mounts;
+pub mod permissions;
 
 pub use consent::{Agreement, Danger, dangers, needs_consent};
 

@@ -2,8 +2,8 @@
 //! told from the policies here, by looking at what a tool would find, and not by comparing grants.
 
 use coco::config::{Access, Isolation, KEYS, Relabel};
-use coco::grants::difference;
 use coco::names::HostName;
+use coco::policy::permissions::difference;
 use coco::policy::{Granted, Policy, RunNetwork, decide};
 use coco::rules::egress::Reach;
 use proptest::prelude::*;
