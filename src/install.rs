@@ -13,13 +13,13 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::config::Isolation;
-use crate::control::{DATA_GUEST, Installed, RUNTIMES_GUEST};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::facts::World;
 use crate::json;
 use crate::names::{EnvName, ToolName};
 use crate::policy::{Installation, Policy};
+use crate::protocol::control::{DATA_GUEST, Installed, RUNTIMES_GUEST};
 
 /// The outcome of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

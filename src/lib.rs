@@ -10,10 +10,8 @@
 //! ```
 
 pub mod broker;
-pub mod channel;
 pub mod cli;
 pub mod config;
-pub mod control;
 pub mod engine;
 pub mod error;
 pub mod exec;
@@ -27,6 +25,7 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod prepare;
+pub mod protocol;
 pub mod rules;
 pub mod store;
 pub mod sys;

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::broker::journal::Summary;
-use crate::control::Installed;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::facts::{Facts, World};
@@ -17,6 +16,7 @@ use crate::install::{
 };
 use crate::plan::{self, tool_directory};
 use crate::policy::Policy;
+use crate::protocol::control::Installed;
 use crate::sys::remove_tree::remove_tree;
 use crate::{exec, explain, term};
 

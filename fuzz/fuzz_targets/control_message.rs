@@ -2,7 +2,7 @@
 //! part of one is refused.
 #![no_main]
 
-use coco::control::{receive_launch, receive_message, send};
+use coco::protocol::control::{receive_launch, receive_message, send};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

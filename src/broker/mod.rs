@@ -24,9 +24,9 @@ use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with, sockopt,
 };
 
-use crate::channel::{self, FromHelper, MOST_LISTENERS, Open};
 use crate::error::Error;
 use crate::names::{HostName, Port, PublishedPort};
+use crate::protocol::network::{self, FromHelper, MOST_LISTENERS, Open};
 use crate::rules::egress::Reach;
 
 mod connection;
@@ -260,7 +260,7 @@ fn attend(shared: &Arc<Shared>, listener: &OwnedFd, socket: &Path, ports: Vec<(P
         return shared.close();
     }
     // A malformed message ends the sandbox's network: no helper sends one.
-    while let Ok(Some((message, descriptor))) = channel::hear(&helper) {
+    while let Ok(Some((message, descriptor))) = network::hear(&helper) {
         match (message, descriptor.and_then(tcp_socket)) {
             (FromHelper::Listen { host, port }, Some(socket)) => {
                 if shared.listen(&host, port, TcpListener::from(socket)).is_none() {
@@ -477,7 +477,7 @@ fn publish(shared: &Arc<Shared>, helper: &OwnedFd, port: Port, listener: &TcpLis
             }
             waiting.insert(id, outside);
         }
-        if channel::order(helper, Open { id, port: port.number() }).is_err() {
+        if network::order(helper, Open { id, port: port.number() }).is_err() {
             if let Some(outside) = locked(&shared.waiting).remove(&id) {
                 reset(&outside);
             }

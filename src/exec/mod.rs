@@ -22,10 +22,10 @@ use nix::unistd::Pid;
 
 use crate::broker::journal::Summary;
 use crate::broker::{self, Broker};
-use crate::control::{self, Deliver, Installed, Message, Streams};
 use crate::error::Error;
 use crate::install::{Lock, lock_shared, make_private};
 use crate::plan::{NETWORK_SOCKET, Plan};
+use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
 use crate::term;
 
 mod caller;

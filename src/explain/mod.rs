@@ -5,7 +5,6 @@ use std::path::Path;
 
 use crate::broker::journal::{Denial, Denied, Summary};
 use crate::config::{Access, CocoFile, Protect, Workdir};
-use crate::control::Task;
 use crate::engine::Engine;
 use crate::facts::Controllers;
 use crate::install::Record;
@@ -13,6 +12,7 @@ use crate::names::{HostPattern, Port, ToolName};
 use crate::plan::Plan;
 use crate::policy::permissions::{self, Grant, Topic};
 use crate::policy::{Creation, DEFAULT_PIDS, Danger, Policy, Posture, RunNetwork};
+use crate::protocol::control::Task;
 use crate::rules::egress::{Protocol, Reach};
 use crate::term;
 

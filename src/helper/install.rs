@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
 
 use super::{Refusal, attend, clean_command, filter, privileges, search_path, which};
-use crate::control::{self, DATA_GUEST, Installed, Launch, Message, RUNTIMES_GUEST};
+use crate::protocol::control::{self, DATA_GUEST, Installed, Launch, Message, RUNTIMES_GUEST};
 use crate::term;
 
 /// What mise and the package managers need to find. No configuration of the user's or the

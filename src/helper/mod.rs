@@ -16,8 +16,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::control::{self, HELPER_GUEST, HOME_GUEST, Launch, Message, SOCKET_GUEST, Streams, Task};
 use crate::error::EXIT_FAILURE;
+use crate::protocol::control::{self, HELPER_GUEST, HOME_GUEST, Launch, Message, SOCKET_GUEST, Streams, Task};
 use crate::term;
 
 pub mod dns;

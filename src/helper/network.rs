@@ -21,9 +21,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use super::Refusal;
 use super::dns::{self, Answer, Query};
-use crate::channel::{self, FromHelper, MOST_LISTENERS, NETWORK_GUEST, Open};
-use crate::control::Relay;
 use crate::names::{HostName, Port};
+use crate::protocol::control::Relay;
+use crate::protocol::network::{self, FromHelper, MOST_LISTENERS, NETWORK_GUEST, Open};
 use crate::rules::egress::Reach;
 
 /// Where names are asked for; resolv.conf inside says the same.
@@ -144,7 +144,7 @@ impl Names {
             }
             for event in &events {
                 match (event.data.u64(), stub) {
-                    (CHANNEL, _) => match channel::next_order(&self.channel) {
+                    (CHANNEL, _) => match network::next_order(&self.channel) {
                         Ok(Some(order)) => self.open(order),
                         // The control connection tells the end of the sandbox; this is only the
                         // end of its network.
@@ -245,7 +245,7 @@ impl Names {
         while table.listeners + ports.len() > MOST_LISTENERS
             && let Some(oldest) = table.forget_oldest()
         {
-            channel::tell(&self.channel, &FromHelper::Forget { host: oldest.to_string() }, None).ok()?;
+            network::tell(&self.channel, &FromHelper::Forget { host: oldest.to_string() }, None).ok()?;
         }
         let address = table.new_address()?;
         let mut listeners = 0;
@@ -253,7 +253,7 @@ impl Names {
             // A tool that listens on all addresses has taken the port; the others still work.
             let Ok(socket) = TcpListener::bind((address, port.number())) else { continue };
             let message = FromHelper::Listen { host: host.to_string(), port: port.number() };
-            channel::tell(&self.channel, &message, Some(socket.as_fd())).ok()?;
+            network::tell(&self.channel, &message, Some(socket.as_fd())).ok()?;
             listeners += 1;
         }
         if listeners == 0 {
@@ -270,7 +270,7 @@ impl Names {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if table.told.len() < MOST_TOLD && table.told.insert(name.to_owned()) {
             // Without the broker there is no network that it could be told about.
-            let _ = channel::tell(&self.channel, &FromHelper::NotGranted { host: name.to_owned() }, None);
+            let _ = network::tell(&self.channel, &FromHelper::NotGranted { host: name.to_owned() }, None);
         }
     }
 
@@ -290,10 +290,10 @@ impl Names {
                 Some(stream) => (FromHelper::Opened { id: order.id }, Some(stream.as_fd())),
                 None => (FromHelper::NobodyListens { id: order.id }, None),
             };
-            let _ = channel::tell(&names.channel, &message, connection);
+            let _ = network::tell(&names.channel, &message, connection);
         });
         if started.is_err() {
-            let _ = channel::tell(&self.channel, &FromHelper::NobodyListens { id: order.id }, None);
+            let _ = network::tell(&self.channel, &FromHelper::NobodyListens { id: order.id }, None);
         }
     }
 }

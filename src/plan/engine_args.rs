@@ -9,14 +9,14 @@ use super::{
     runtimes_directory, settable, tool_directory,
 };
 use crate::broker;
-use crate::channel::NETWORK_GUEST;
 use crate::config::{Access, Relabel};
-use crate::control::{DATA_GUEST, HELPER_GUEST, Launch, RUNTIMES_GUEST, Relay, SOCKET_GUEST, Streams};
 use crate::engine::{Engine, EngineKind};
 use crate::facts::{Facts, SeLinux, World};
 use crate::install::Record;
 use crate::names::PublishedPort;
 use crate::policy::{CA_GUEST, Creation, Policy, RunNetwork, Shape};
+use crate::protocol::control::{DATA_GUEST, HELPER_GUEST, Launch, RUNTIMES_GUEST, Relay, SOCKET_GUEST, Streams};
+use crate::protocol::network::NETWORK_GUEST;
 
 /// A bind mount for the engine.
 pub struct Bind<'a> {

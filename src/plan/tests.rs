@@ -10,13 +10,13 @@ use std::path::Path;
 
 use super::*;
 use crate as coco;
-use crate::channel::NETWORK_GUEST;
-use crate::control::Streams;
 use crate::engine::EngineKind;
 use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Identity, SeLinux, Terminals};
 use crate::names::GuestPath;
 use crate::policy::{Hidden, Policy, Shape, decide};
+use crate::protocol::control::Streams;
+use crate::protocol::network::NETWORK_GUEST;
 
 #[path = "../../tests/golden/hand_made.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]

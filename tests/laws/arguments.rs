@@ -47,7 +47,7 @@ proptest! {
                 let (bare, given) = (planned(text, kind, 1000, &[]), planned(text, kind, 1000, &arguments));
                 prop_assert_eq!(&bare.arguments, &given.arguments);
                 prop_assert_eq!((&bare.run_files, &bare.directories, &bare.program), (&given.run_files, &given.directories, &given.program));
-                let coco::control::Task::Run { arguments: told, .. } = &given.launch.task else { panic!("{given:?}") };
+                let coco::protocol::control::Task::Run { arguments: told, .. } = &given.launch.task else { panic!("{given:?}") };
                 prop_assert_eq!(told, &arguments);
             }
         }

@@ -1,0 +1,4 @@
+//! What the two sides of a sandbox's border say to each other: over the control socket, and about the network.
+
+pub mod control;
+pub mod network;
