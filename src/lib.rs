@@ -17,8 +17,8 @@ pub mod error;
 pub mod exec;
 pub mod explain;
 pub mod facts;
-pub mod helper;
 pub mod image;
+pub mod init;
 pub mod install;
 pub mod json;
 pub mod names;
@@ -53,7 +53,7 @@ pub fn main() -> u8 {
     let name = argv.next();
     let arguments: Vec<OsString> = argv.collect();
     let outcome = crate::cli::table::applet(name.as_ref()).and_then(|applet| match applet {
-        Applet::Init => Ok(helper::main(&arguments)),
+        Applet::Init => Ok(init::main(&arguments)),
         Applet::Guard => Err(exec::guard(&arguments)),
         Applet::Manage => cmd::manage(&guarded_world("coco")?, arguments),
         Applet::Tool(tool) => run_tool(&guarded_world(tool.as_str())?, &tool, &arguments, Mode::Granted),

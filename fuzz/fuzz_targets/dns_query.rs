@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use coco::helper::dns::{A, Answer, IN, answer, query};
+use coco::init::dns::{A, Answer, IN, answer, query};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|packet: &[u8]| {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use coco::helper::dns::{A, Answer, Query, answer, query};
+use coco::init::dns::{A, Answer, Query, answer, query};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

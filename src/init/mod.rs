@@ -20,12 +20,12 @@ use crate::error::EXIT_FAILURE;
 use crate::protocol::control::{self, HELPER_GUEST, HOME_GUEST, Launch, Message, SOCKET_GUEST, Streams, Task};
 use crate::term;
 
+mod capabilities;
+mod checks;
 pub mod dns;
-mod enclosure;
-mod filter;
 mod install;
 mod network;
-mod privileges;
+mod seccomp;
 
 /// The image's own directories for programs, after what was installed.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -91,7 +91,7 @@ fn not_the_first(coco: Option<UnixStream>) -> u8 {
 }
 
 fn obey(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
-    enclosure::check(launch)?;
+    checks::check(launch)?;
     hide()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(launch.umask));
     network::start(&launch.relay)?;
@@ -139,7 +139,7 @@ fn run(
         }
     };
     // Last: what is there by now, the relay's threads, goes on without it.
-    filter::apply(&launch.ancestors)?;
+    seccomp::apply(&launch.ancestors)?;
     // A group of its own: a signal for the tool's group must not hit the helper, and a terminal's
     // stop key works only in a group whose parent is outside of it.
     let child = command.args(arguments).process_group(0).spawn();

@@ -16,7 +16,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
 
-use super::{Refusal, attend, clean_command, filter, privileges, search_path, which};
+use super::{Refusal, attend, capabilities, clean_command, search_path, seccomp, which};
 use crate::protocol::control::{self, DATA_GUEST, Installed, Launch, Message, RUNTIMES_GUEST};
 use crate::term;
 
@@ -59,7 +59,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// Installs runtimes: mise's own downloads, no package code.
 pub fn runtimes(launch: &Launch, specifiers: &[OsString], coco: &mut UnixStream) -> Result<u8, Refusal> {
-    filter::apply(&launch.ancestors)?;
+    seccomp::apply(&launch.ancestors)?;
     let mise = Mise { launch, data: RUNTIMES_GUEST };
     let mut installed = Installed::default();
     for specifier in specifiers {
@@ -80,10 +80,10 @@ pub fn tool(
     if !apt.is_empty() {
         debian(launch, apt, coco)?;
         // From here on package code runs: as the user, and with nothing of what apt needed.
-        privileges::drop_all(user)?;
+        capabilities::drop_all(user)?;
     }
     // Not before: dpkg unpacks setuid files.
-    filter::apply(&launch.ancestors)?;
+    seccomp::apply(&launch.ancestors)?;
     let mise = Mise { launch, data: DATA_GUEST };
     let mut installed = Installed::default();
     for specifier in specifiers {
