@@ -9,7 +9,6 @@
 //! bytes    who am I   typed    verified, typed  world     decision   argv     processes
 //! ```
 
-pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod engine;
@@ -22,6 +21,7 @@ pub mod init;
 pub mod install;
 pub mod json;
 pub mod names;
+pub mod network;
 pub mod plan;
 pub mod policy;
 pub mod prepare;
@@ -31,20 +31,19 @@ pub mod store;
 pub mod sys;
 pub mod term;
 pub mod tools;
-pub mod upstream;
 
 mod cmd;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 
-use crate::broker::journal::Summary;
 use crate::cli::table::Applet;
 use crate::error::Error;
 use crate::exec::Outcome;
 use crate::facts::autorun_scan::Extent;
 use crate::facts::{Facts, World};
 use crate::names::ToolName;
+use crate::network::log::Summary;
 
 /// The whole program: the process's arguments to its exit code.
 pub fn main() -> u8 {

@@ -6,7 +6,6 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::broker::journal::Summary;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::facts::{Facts, World};
@@ -14,6 +13,7 @@ use crate::image::{self, Stage};
 use crate::install::{
     self, Record, accept, lock_exclusive, lock_unused, make_private, read_record, record_path, write_record,
 };
+use crate::network::log::Summary;
 use crate::plan::{self, tool_directory};
 use crate::policy::Policy;
 use crate::protocol::control::Installed;

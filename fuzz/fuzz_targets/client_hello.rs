@@ -2,8 +2,8 @@
 //! a name that is read stands in the bytes.
 #![no_main]
 
-use coco::broker::Progress;
-use coco::broker::hello::{MAX_HELLO, Reader, client_hello};
+use coco::network::Progress;
+use coco::network::tls_hello::{MAX_HELLO, Reader, client_hello};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

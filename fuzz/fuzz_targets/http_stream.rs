@@ -2,8 +2,8 @@
 //! the same by itself, and by the most forgiving reader; a body ends at the same place however it comes.
 #![no_main]
 
-use coco::broker::Progress;
-use coco::broker::http::{Body, Chunks, MAX_HEAD, request_head};
+use coco::network::Progress;
+use coco::network::http::{Body, Chunks, MAX_HEAD, request_head};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,8 +2,8 @@
 //! however the bytes come, and without the records before it the second hello reads like a first.
 #![no_main]
 
-use coco::broker::Progress;
-use coco::broker::hello::{MAX_HELLO, Reader, client_hello, is_retry_request, second_client_hello};
+use coco::network::Progress;
+use coco::network::tls_hello::{MAX_HELLO, Reader, client_hello, is_retry_request, second_client_hello};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

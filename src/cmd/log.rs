@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::broker::journal::older;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
 use crate::json::{self, Value};
+use crate::network::log::older;
 use crate::{plan, term, tool_name};
 
 /// The longest line that is read, in bytes; the broker's own have less than a tenth.

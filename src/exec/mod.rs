@@ -20,10 +20,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
-use crate::broker::journal::Summary;
-use crate::broker::{self, Broker};
 use crate::error::Error;
 use crate::install::{Lock, lock_shared, make_private};
+use crate::network::log::Summary;
+use crate::network::proxy::{self, Broker};
 use crate::plan::{NETWORK_SOCKET, Plan};
 use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
 use crate::term;
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
         let listening = plan
             .broker
             .as_ref()
-            .map(|orders| broker::bind_all(orders, &plan.run_directory.join(NETWORK_SOCKET)))
+            .map(|orders| proxy::bind_all(orders, &plan.run_directory.join(NETWORK_SOCKET)))
             .transpose()?;
         let settings = match plan.streams {
             Streams::Terminal => tcgetattr(io::stdin()).ok(),

@@ -13,9 +13,9 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::RECURSION_GUARD;
-use crate::broker::Resolve;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::network::Resolve;
 use crate::term;
 
 /// Asks the engine something short and gives its standard output, or `None` when it fails.

@@ -3,12 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::broker::journal::{Denial, Denied, Summary};
 use crate::config::{Access, CocoFile, Protect, Workdir};
 use crate::engine::Engine;
 use crate::facts::Controllers;
 use crate::install::Record;
 use crate::names::{HostPattern, Port, ToolName};
+use crate::network::log::{Denial, Denied, Summary};
 use crate::plan::Plan;
 use crate::policy::permissions::{self, Grant, Topic};
 use crate::policy::{Creation, DEFAULT_PIDS, Danger, Policy, Posture, RunNetwork};

@@ -13,8 +13,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
 use crate::install::read_limited;
+use crate::network::upstream::Upstream;
 use crate::term;
-use crate::upstream::Upstream;
 
 mod ancestors;
 pub mod autorun_scan;

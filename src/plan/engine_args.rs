@@ -8,12 +8,12 @@ use super::{
     HOSTS, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile, XAUTHORITY_GUEST, journal,
     runtimes_directory, settable, tool_directory,
 };
-use crate::broker;
 use crate::config::{Access, Relabel};
 use crate::engine::{Engine, EngineKind};
 use crate::facts::{Facts, SeLinux, World};
 use crate::install::Record;
 use crate::names::PublishedPort;
+use crate::network::proxy;
 use crate::policy::{CA_GUEST, Creation, Policy, RunNetwork, Shape};
 use crate::protocol::control::{DATA_GUEST, HELPER_GUEST, Launch, RUNTIMES_GUEST, Relay, SOCKET_GUEST, Streams};
 use crate::protocol::network::NETWORK_GUEST;
@@ -48,7 +48,7 @@ pub struct Builder<'a> {
     pub in_use: Vec<PathBuf>,
     mount_points: Vec<OsString>,
     relay: Relay,
-    broker: Option<broker::Orders>,
+    broker: Option<proxy::Orders>,
 }
 
 impl<'a> Builder<'a> {
@@ -162,7 +162,7 @@ impl<'a> Builder<'a> {
         };
         let socket = self.run_directory.join(NETWORK_SOCKET);
         self.bind(&Bind::new(&socket, NETWORK_GUEST, Access::ReadOnly));
-        self.broker = Some(broker::Orders {
+        self.broker = Some(proxy::Orders {
             reach: network.reach().unwrap_or_default(),
             ports,
             upstream: facts.upstream.clone(),

@@ -6,12 +6,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::broker;
 use crate::config::{self, Access, Isolation};
 use crate::engine::{Engine, EngineKind, UserMapping};
 use crate::facts::{Controllers, Facts, World};
 use crate::install::Record;
 use crate::names::ToolName;
+use crate::network::proxy;
 use crate::policy::{CA_GUEST, CA_VARIABLES, Policy, Posture, RunNetwork};
 use crate::protocol::control::{
     DATA_GUEST, Enclosure, Expect, HOME_GUEST, Interfaces, Launch, RUNTIMES_GUEST, Relay, Streams, Task,
@@ -49,7 +49,7 @@ pub struct Plan {
     /// Directories that running tools hold a lock on, so that none is removed under them.
     pub in_use: Vec<PathBuf>,
     /// What the broker does; `None` where there is nothing for it to do.
-    pub broker: Option<broker::Orders>,
+    pub broker: Option<proxy::Orders>,
     /// What the standard streams are.
     pub streams: Streams,
 }

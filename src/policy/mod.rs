@@ -14,8 +14,8 @@ use crate::facts::{Display, Facts, Identity, World};
 use crate::names::{
     AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec,
 };
+use crate::network::upstream::Upstream;
 use crate::rules::egress::Reach;
-use crate::upstream::Upstream;
 
 mod consent;
 mod mounts;

@@ -13,7 +13,7 @@ use super::coco::facts::{
     off_limits,
 };
 use super::coco::names::ToolName;
-use super::coco::upstream::Upstream;
+use super::coco::network::upstream::Upstream;
 
 /// The digest of every coco file here; policies compare it and never compute it.
 pub const DIGEST: &str = "0123";

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use coco::broker::Progress;
-use coco::broker::hello::{ClientHello, Reader, Rejected, client_hello, is_retry_request, second_client_hello};
+use coco::network::Progress;
+use coco::network::tls_hello::{ClientHello, Reader, Rejected, client_hello, is_retry_request, second_client_hello};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index as Pick, select};
@@ -215,7 +215,7 @@ proptest! {
         steps in vec(1_usize..50, 1..6), after in vec(any::<u8>(), 0..10),
     ) {
         let bytes = cut(&made(&name, &others, place), &sizes);
-        if bytes.len() > coco::broker::hello::MAX_HELLO {
+        if bytes.len() > coco::network::tls_hello::MAX_HELLO {
             prop_assert_eq!(client_hello(&bytes), Err(Rejected::TooLong));
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! HTTP requests: what is let through has one reading, also for a server that forgives everything.
 
-use coco::broker::Progress;
-use coco::broker::http::{Body, Chunks, Fed, MAX_HEAD, Rejected, Request, request_head};
+use coco::network::Progress;
+use coco::network::http::{Body, Chunks, Fed, MAX_HEAD, Rejected, Request, request_head};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index as Pick, select};

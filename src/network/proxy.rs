@@ -12,7 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -29,26 +29,11 @@ use crate::names::{HostName, Port, PublishedPort};
 use crate::protocol::network::{self, FromHelper, MOST_LISTENERS, Open};
 use crate::rules::egress::Reach;
 
-mod connection;
-mod dial;
-pub mod hello;
-pub mod http;
-pub mod journal;
-mod relay;
-
-use crate::upstream::Upstream;
-use dial::Dialler;
-pub use dial::Resolve;
-use journal::{Denial, Journal, Summary};
-
-/// What a parser knows of a message that may not be whole yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress<T> {
-    /// More bytes are needed.
-    Incomplete,
-    /// The message.
-    Complete(T),
-}
+use super::connection::{self, Context};
+use super::dial::{Dialler, Resolve};
+use super::log::{Denial, Journal, Summary};
+use super::upstream::Upstream;
+use super::{STACK, WRITE_TIME, copy, locked, reset};
 
 /// What the broker of one sandbox does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +67,6 @@ const MOST_IDLE: usize = 8;
 const ONCE: EventFlags = EventFlags::IN.union(EventFlags::ONESHOT);
 /// How often a waiting worker looks whether the broker has ended.
 const LOOK_UP: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
-/// How long a peer may take no byte, where a thread waits for it.
-const WRITE_TIME: Duration = Duration::from_secs(300);
-/// A connection's thread has no deep calls and no large buffers, in bytes.
-const STACK: usize = 128 << 10;
 
 /// The sockets, bound before the engine starts: a port in use is an error before the tool runs.
 pub struct Listening {
@@ -131,9 +112,7 @@ pub struct Broker {
 
 /// What all threads of a broker share.
 struct Shared {
-    reach: Reach,
-    dialler: Dialler,
-    journal: Journal,
+    context: Context,
     /// The listening sockets from inside, and the set in which workers wait for them.
     hosts: Mutex<BTreeMap<u64, Host>>,
     events: OwnedFd,
@@ -150,7 +129,6 @@ struct Shared {
     /// Connections from outside that wait for the helper.
     waiting: Mutex<HashMap<u32, TcpStream>>,
     next: AtomicU32,
-    ended: AtomicBool,
 }
 
 /// A listening socket inside.
@@ -167,9 +145,12 @@ impl Listening {
         let events = epoll::create(CreateFlags::CLOEXEC)
             .map_err(|error| Error::io("watch the connections of", &self.socket)(error.into()))?;
         let shared = Arc::new(Shared {
-            reach: orders.reach.clone(),
-            dialler: Dialler::new(orders.upstream.clone(), resolve),
-            journal: Journal::new(&orders.journal, &orders.tool, orders.phase),
+            context: Context {
+                reach: orders.reach.clone(),
+                dialler: Dialler::new(orders.upstream.clone(), resolve),
+                journal: Journal::new(&orders.journal, &orders.tool, orders.phase),
+                ended: AtomicBool::new(false),
+            },
             hosts: Mutex::new(BTreeMap::new()),
             events,
             idle: AtomicUsize::new(0),
@@ -180,7 +161,6 @@ impl Listening {
             helper: Mutex::new(None),
             waiting: Mutex::new(HashMap::new()),
             next: AtomicU32::new(0),
-            ended: AtomicBool::new(false),
         });
         let listener = Arc::new(self.channel);
         let (for_thread, accepting) = (Arc::clone(&shared), Arc::clone(&listener));
@@ -198,11 +178,11 @@ impl Broker {
     /// Ends every connection, and tells what happened.
     pub fn finish(self) -> Summary {
         self.shut();
-        self.shared.journal.finish()
+        self.shared.context.journal.finish()
     }
 
     fn shut(&self) {
-        self.shared.ended.store(true, Ordering::SeqCst);
+        self.shared.context.ended.store(true, Ordering::SeqCst);
         // Wakes the thread that waits for the helper, or for its next word.
         let _ = rustix::net::shutdown(self.listener.as_fd(), Shutdown::Both);
         if let Some(helper) = locked(&self.shared.helper).as_ref() {
@@ -233,11 +213,6 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> bool {
     thread::Builder::new().stack_size(STACK).spawn(work).is_ok()
 }
 
-/// A lock whose holder never panics; the program aborts on panics anyway.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The channel's thread.
 fn attend(shared: &Arc<Shared>, listener: &OwnedFd, socket: &Path, ports: Vec<(PublishedPort, TcpListener)>) {
     let Ok(helper) = accept_with(listener, SocketFlags::CLOEXEC).map(Arc::new) else { return };
@@ -256,7 +231,7 @@ fn attend(shared: &Arc<Shared>, listener: &OwnedFd, socket: &Path, ports: Vec<(P
             let _ = rustix::net::shutdown(&unserved, Shutdown::Both);
         }
     }
-    if shared.ended.load(Ordering::SeqCst) {
+    if shared.context.ended.load(Ordering::SeqCst) {
         return shared.close();
     }
     // A malformed message ends the sandbox's network: no helper sends one.
@@ -269,11 +244,11 @@ fn attend(shared: &Arc<Shared>, listener: &OwnedFd, socket: &Path, ports: Vec<(P
             }
             (FromHelper::Forget { host }, _) => shared.forget(|name| name.as_str() == host),
             (FromHelper::NotGranted { host }, _) => match HostName::new(&host) {
-                Ok(host) if shared.reach.ports(&host).is_empty() => {
-                    shared.journal.denied(host.as_str(), None, &Denial::Host);
+                Ok(host) if shared.context.reach.ports(&host).is_empty() => {
+                    shared.context.journal.denied(host.as_str(), None, &Denial::Host);
                 }
                 Ok(_) => {}
-                Err(_) => shared.journal.denied(&host, None, &Denial::NoName),
+                Err(_) => shared.context.journal.denied(&host, None, &Denial::NoName),
             },
             (FromHelper::Opened { id }, Some(inside)) => {
                 if let (Some(outside), Some(inside)) = (locked(&shared.waiting).remove(&id), stream(inside)) {
@@ -314,11 +289,6 @@ fn stream(socket: impl Into<TcpStream>) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// Closes a connection so that the peer sees an error and no orderly end.
-fn reset(stream: &TcpStream) {
-    let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
-}
-
 /// One of the connections at this moment.
 struct Active {
     shared: Arc<Shared>,
@@ -356,7 +326,7 @@ impl Shared {
     fn enter(self: &Arc<Self>, count: fn(&Shared) -> &AtomicUsize) -> Option<Active> {
         let before = count(self).fetch_add(1, Ordering::SeqCst);
         let active = Active { shared: Arc::clone(self), count };
-        (before < self.most && !self.ended.load(Ordering::SeqCst)).then_some(active)
+        (before < self.most && !self.context.ended.load(Ordering::SeqCst)).then_some(active)
     }
 
     /// Takes connections from a listening socket inside; `None` for what no helper sends.
@@ -414,7 +384,7 @@ impl Shared {
         loop {
             events.clear();
             let waited = epoll::wait(&self.events, spare_capacity(&mut events), Some(&LOOK_UP));
-            if self.ended.load(Ordering::SeqCst) {
+            if self.context.ended.load(Ordering::SeqCst) {
                 return leave();
             }
             match (waited, events.first()) {
@@ -438,13 +408,13 @@ impl Shared {
     /// Serves one connection in this thread, with another one to take the next.
     fn serve(self: &Arc<Self>, name: &HostName, port: Port, client: TcpStream) {
         let (Some(client), Some(active)) = (stream(client), self.enter(|shared| &shared.active)) else {
-            self.journal.denied(name.as_str(), Some(port), &Denial::TooMany);
+            self.context.journal.denied(name.as_str(), Some(port), &Denial::TooMany);
             return;
         };
         if self.idle.load(Ordering::SeqCst) == 0 {
             self.hire();
         }
-        connection::serve(self, name, port, &client);
+        connection::serve(&self.context, name, port, &client);
         drop(active);
     }
 
@@ -454,7 +424,7 @@ impl Shared {
         let shared = Arc::clone(self);
         spawn(move || {
             let _ = outside.set_nodelay(true);
-            relay::relay(&outside, &inside, &relay::Counts::default(), &shared.ended);
+            copy::both_ways(&outside, &inside, &copy::Counts::default(), &shared.context.ended);
             drop(active);
         });
     }
@@ -462,7 +432,7 @@ impl Shared {
 
 /// A published port's thread.
 fn publish(shared: &Arc<Shared>, helper: &OwnedFd, port: Port, listener: &TcpListener) {
-    while !shared.ended.load(Ordering::SeqCst) {
+    while !shared.context.ended.load(Ordering::SeqCst) {
         let Ok((outside, _)) = listener.accept() else {
             // Out of descriptors perhaps; the next may find one.
             thread::sleep(Duration::from_millis(50));

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use super::copy::Counts;
 use super::locked;
-use super::relay::Counts;
 use crate::install::make_private;
 use crate::names::{HostName, Port};
 use crate::term;

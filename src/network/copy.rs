@@ -37,7 +37,7 @@ const TURN: usize = 2 << 20;
 const HALF_CLOSED: u32 = 30;
 
 /// Relays until both directions have ended, one has failed, or the broker has `over`.
-pub fn relay(client: &TcpStream, server: &TcpStream, counts: &Counts, over: &AtomicBool) {
+pub fn both_ways(client: &TcpStream, server: &TcpStream, counts: &Counts, over: &AtomicBool) {
     if client.set_nonblocking(true).and_then(|()| server.set_nonblocking(true)).is_err() {
         return;
     }
@@ -262,7 +262,7 @@ mod tests {
         let counts = Counts::default();
         thread::scope(|scope| {
             scope.spawn(|| {
-                relay(&inner_client, &inner_host, &counts, &AtomicBool::new(false));
+                both_ways(&inner_client, &inner_host, &counts, &AtomicBool::new(false));
                 // As the broker does, when the connection's thread ends.
                 drop((inner_client, inner_host));
             });

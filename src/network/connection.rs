@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::dial::{Grant, NoConnection};
-use super::hello::{self, ClientHello};
+use super::copy::{self, Counts};
+use super::dial::{Dialler, Grant, NoConnection};
 use super::http::{self, Body, Chunks, Request};
-use super::journal::Denial;
-use super::relay::{Counts, relay};
-use super::{Progress, Shared, reset};
+use super::log::{Denial, Journal};
+use super::tls_hello::{self, ClientHello};
+use super::{Progress, reset};
 use crate::names::{HostName, Port};
-use crate::rules::egress::Protocol;
+use crate::rules::egress::{Protocol, Reach};
 
 /// How long a client has for the bytes that are judged.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -33,6 +33,18 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// TLS alerts, fatal (RFC 8446 section 6): `access_denied` for what is not granted.
 const ALERT_DENIED: &[u8] = &[21, 3, 3, 0, 2, 2, 49];
 
+/// What a connection needs of its sandbox.
+pub struct Context {
+    /// What may be reached.
+    pub reach: Reach,
+    /// How hosts are reached.
+    pub dialler: Dialler,
+    /// Where it is noted.
+    pub journal: Journal,
+    /// Set when the sandbox's network has ended.
+    pub ended: AtomicBool,
+}
+
 /// How a connection ended before there was anything to relay.
 enum Ended {
     Denied(Denial),
@@ -49,67 +61,74 @@ impl From<io::Error> for Ended {
 }
 
 /// Serves a connection to what the helper calls `name`.
-pub fn serve(shared: &Shared, name: &HostName, port: Port, client: &TcpStream) {
+pub fn serve(context: &Context, name: &HostName, port: Port, client: &TcpStream) {
     let protocol = Protocol::of(port);
     let outcome = match protocol {
-        Protocol::Tls => tls(shared, name, port, client),
-        Protocol::Http => web(shared, name, port, client),
-        Protocol::Raw => granted(shared, name, port).and_then(|()| {
-            let server = dial(shared, name, port)?;
-            pass_on(shared, name, port, client, &server, &Arc::default());
+        Protocol::Tls => tls(context, name, port, client),
+        Protocol::Http => web(context, name, port, client),
+        Protocol::Raw => granted(context, name, port).and_then(|()| {
+            let server = dial(context, name, port)?;
+            pass_on(context, name, port, client, &server, &Arc::default());
             Ok(())
         }),
     };
     match outcome {
         Ok(()) | Err(Ended::Gone) => {}
         Err(Ended::Denied(denial)) => {
-            shared.journal.denied(name.as_str(), Some(port), &denial);
+            context.journal.denied(name.as_str(), Some(port), &denial);
             farewell(client, protocol, &denial);
         }
         Err(Ended::Failed(reason)) => {
-            shared.journal.failed(name, port, &reason);
+            context.journal.failed(name, port, &reason);
             reset(client);
         }
     }
 }
 
 /// The first check, and for raw TCP the only one but for the address.
-fn granted(shared: &Shared, host: &HostName, port: Port) -> Result<(), Ended> {
-    let ports = shared.reach.ports(host);
+fn granted(context: &Context, host: &HostName, port: Port) -> Result<(), Ended> {
+    let ports = context.reach.ports(host);
     if ports.contains(&port) {
         return Ok(());
     }
     Err(Ended::Denied(if ports.is_empty() { Denial::Host } else { Denial::Port }))
 }
 
-fn dial(shared: &Shared, host: &HostName, port: Port) -> Result<TcpStream, Ended> {
-    let grant = if shared.reach.names(host) { Grant::ByName } else { Grant::ByPattern };
-    shared.dialler.dial(host, port, grant).map_err(|error| match error {
+fn dial(context: &Context, host: &HostName, port: Port) -> Result<TcpStream, Ended> {
+    let grant = if context.reach.names(host) { Grant::ByName } else { Grant::ByPattern };
+    context.dialler.dial(host, port, grant).map_err(|error| match error {
         NoConnection::Private => Ended::Denied(Denial::Private),
         NoConnection::Failed(reason) => Ended::Failed(reason),
     })
 }
 
-fn pass_on(shared: &Shared, host: &HostName, port: Port, client: &TcpStream, server: &TcpStream, counts: &Arc<Counts>) {
-    let entry = shared.journal.opened(host, port, counts);
-    relay(client, server, counts, &shared.ended);
-    shared.journal.closed(entry);
+fn pass_on(
+    context: &Context,
+    host: &HostName,
+    port: Port,
+    client: &TcpStream,
+    server: &TcpStream,
+    counts: &Arc<Counts>,
+) {
+    let entry = context.journal.opened(host, port, counts);
+    copy::both_ways(client, server, counts, &context.ended);
+    context.journal.closed(entry);
 }
 
 /// TLS: the ClientHello must name the host, and so must a second one that the server asks for.
-fn tls(shared: &Shared, host: &HostName, port: Port, client: &TcpStream) -> Result<(), Ended> {
-    granted(shared, host, port)?;
+fn tls(context: &Context, host: &HostName, port: Port, client: &TcpStream) -> Result<(), Ended> {
+    granted(context, host, port)?;
     let mut head = Head::new(client, HEAD_TIME);
-    let first = head.until(reading(hello::Reader::of_first()))?;
+    let first = head.until(reading(tls_hello::Reader::of_first()))?;
     names(&first, host)?;
-    let server = dial(shared, host, port)?;
+    let server = dial(context, host, port)?;
     let counts = Arc::new(Counts::default());
-    let entry = shared.journal.opened(host, port, &counts);
+    let entry = context.journal.opened(host, port, &counts);
     let outcome = handshake(host, client, &server, head, &first, &counts);
     if matches!(outcome, Ok(())) {
-        relay(client, &server, &counts, &shared.ended);
+        copy::both_ways(client, &server, &counts, &context.ended);
     }
-    shared.journal.closed(entry);
+    context.journal.closed(entry);
     outcome
 }
 
@@ -126,7 +145,7 @@ fn handshake(
 ) -> Result<(), Ended> {
     head.send(first.length, server, counts)?;
     let mut answer = Head::new(server, ANSWER_TIME);
-    let retry = match answer.until(hello::is_retry_request) {
+    let retry = match answer.until(tls_hello::is_retry_request) {
         Ok(retry) => retry,
         // It may still ask for a second hello, which nobody would judge then.
         Err(Ended::Gone) if Instant::now() >= answer.deadline => {
@@ -144,7 +163,7 @@ fn handshake(
     counts.received.fetch_add(answer.taken, Ordering::Relaxed);
     if retry {
         head.deadline = Instant::now() + HEAD_TIME;
-        let second = head.until(reading(hello::Reader::of_second()))?;
+        let second = head.until(reading(tls_hello::Reader::of_second()))?;
         names(&second, host)?;
         head.send(second.length, server, counts)?;
     }
@@ -156,7 +175,7 @@ fn handshake(
 }
 
 /// Reads a growing hello on, and not again with every byte.
-fn reading(mut reader: hello::Reader) -> impl FnMut(&[u8]) -> Result<Progress<ClientHello>, hello::Rejected> {
+fn reading(mut reader: tls_hello::Reader) -> impl FnMut(&[u8]) -> Result<Progress<ClientHello>, tls_hello::Rejected> {
     move |bytes| reader.read(bytes)
 }
 
@@ -168,20 +187,20 @@ fn names(hello: &ClientHello, host: &HostName) -> Result<(), Ended> {
 }
 
 /// HTTP/1: each request on the connection must name the host.
-fn web(shared: &Shared, host: &HostName, port: Port, client: &TcpStream) -> Result<(), Ended> {
-    granted(shared, host, port)?;
+fn web(context: &Context, host: &HostName, port: Port, client: &TcpStream) -> Result<(), Ended> {
+    granted(context, host, port)?;
     let mut head = Head::new(client, HEAD_TIME);
     let first = head.until(http::request_head).map_err(expectation)?;
     is_for(&first, host, port)?;
-    let server = dial(shared, host, port)?;
+    let server = dial(context, host, port)?;
     let counts = Arc::new(Counts::default());
-    let entry = shared.journal.opened(host, port, &counts);
+    let entry = context.journal.opened(host, port, &counts);
     let (last_request, last_answer) = (AtomicBool::new(false), AtomicBool::new(false));
     head.answered = Some(&last_answer);
     let outcome = thread::scope(|scope| {
         let answering = thread::Builder::new()
             .stack_size(super::STACK)
-            .spawn_scoped(scope, || answers(shared, &server, client, (&last_request, &last_answer), &counts));
+            .spawn_scoped(scope, || answers(context, &server, client, (&last_request, &last_answer), &counts));
         let outcome = match answering {
             Ok(_) => requests(host, port, head, first, &server, &counts),
             Err(error) => Err(error.into()),
@@ -197,11 +216,11 @@ fn web(shared: &Shared, host: &HostName, port: Port, client: &TcpStream) -> Resu
         }
         outcome
     });
-    shared.journal.closed(entry);
+    context.journal.closed(entry);
     match outcome {
         // In the middle of an answer there is no place for a refusal: the connection just ends.
         Err(Ended::Denied(denial)) => {
-            shared.journal.denied(host.as_str(), Some(port), &denial);
+            context.journal.denied(host.as_str(), Some(port), &denial);
             let _ = client.shutdown(Shutdown::Both);
             Ok(())
         }
@@ -260,7 +279,7 @@ fn requests(
 /// Passes answers on, without a look at them. Which of the two has come to its end is told by
 /// `(last_request, last_answer)`.
 fn answers(
-    shared: &Shared,
+    context: &Context,
     mut server: &TcpStream,
     mut client: &TcpStream,
     (last_request, last_answer): (&AtomicBool, &AtomicBool),
@@ -269,7 +288,7 @@ fn answers(
     let mut buffer = vec![0; 32 << 10];
     let mut silent = Duration::ZERO;
     // A client that has closed may be gone for good, which nothing tells while the host is silent.
-    while server.set_read_timeout(Some(LOOK_UP)).is_ok() && silent < SILENCE && !shared.ended.load(Ordering::SeqCst) {
+    while server.set_read_timeout(Some(LOOK_UP)).is_ok() && silent < SILENCE && !context.ended.load(Ordering::SeqCst) {
         match server.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => {
