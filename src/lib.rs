@@ -16,7 +16,6 @@ pub mod error;
 pub mod exec;
 pub mod explain;
 pub mod facts;
-pub mod image;
 pub mod init;
 pub mod install;
 pub mod json;
@@ -24,7 +23,6 @@ pub mod names;
 pub mod network;
 pub mod plan;
 pub mod policy;
-pub mod prepare;
 pub mod protocol;
 pub mod rules;
 pub mod store;
@@ -87,11 +85,11 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mo
     for limit in plan::limits_not_set(&tool.file.limits, plan::settable(&engine, &facts)) {
         term::note("warning", &format!("limits: {limit} is not enforced, your cgroups have no controller for it"));
     }
-    let stage = image::Stage::of(&policy.installation.tool);
+    let stage = install::image::Stage::of(&policy.installation.tool);
     // Twice at most: an image that the engine has lost is built again, once.
     for _ in 0..2 {
-        let (image, record) = match prepare::ready(world, &facts, &policy, &engine, &tool.digest) {
-            Err(Error::Engine { .. }) if image::forget_if_lost(world, &engine, stage) => continue,
+        let (image, record) = match install::ready(world, &facts, &policy, &engine, &tool.digest) {
+            Err(Error::Engine { .. }) if install::image::forget_if_lost(world, &engine, stage) => continue,
             ready => ready?,
         };
         let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
@@ -106,7 +104,7 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mo
                 return Ok(code);
             }
             Outcome::EngineFailed(code)
-                if code != error::EXIT_FAILURE || !image::forget_if_gone(world, &engine, stage, &image) =>
+                if code != error::EXIT_FAILURE || !install::image::forget_if_gone(world, &engine, stage, &image) =>
             {
                 return Err(Error::Engine {
                     message: format!("{} did not start the sandbox (exit code {code})", engine.kind.program()),

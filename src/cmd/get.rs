@@ -4,8 +4,8 @@ use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{Lock, lock_exclusive};
 use crate::names::ToolName;
+use crate::plan::record::{Lock, lock_exclusive};
 use crate::store::remote::{self, Otherwise, Shelf};
 use crate::{explain, term, tools};
 

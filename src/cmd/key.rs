@@ -11,7 +11,7 @@ use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::write_atomically;
+use crate::plan::record::write_atomically;
 use crate::store::keyring::{self, BUILT_IN, Succession, TrustedKey};
 use crate::{term, tools};
 

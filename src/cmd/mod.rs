@@ -8,11 +8,12 @@ use crate::cli::table::{Command, Switch, command_row};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::facts::{self, Facts, World};
-use crate::image::{self, Cache};
-use crate::install::Record;
+use crate::install;
+use crate::install::image::{self, Cache};
 use crate::names::ToolName;
+use crate::plan::record::Record;
 use crate::policy::{self, Policy};
-use crate::{Mode, explain, plan, prepare, run_tool, term, tool_name, tools};
+use crate::{Mode, explain, plan, run_tool, term, tool_name, tools};
 
 mod get;
 mod key;
@@ -121,7 +122,7 @@ fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
     let (policy, missing) = policy::dangerous_as_if_agreed(name, &tool.file, world, &facts, &tool.digest)?;
     let engine = facts::find_engine(world)?;
     let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool))?;
-    let record = image.and_then(|image| prepare::installed(world, &policy, &engine, &image));
+    let record = image.and_then(|image| install::installed(world, &policy, &engine, &image));
     if let Some(text) = &tool.file.description {
         term::out(&format!("{}\n\n", term::printable(text)));
     }
@@ -144,7 +145,7 @@ fn show_plans(
     let stage = image::Stage::of(&policy.installation.tool);
     let known = image::known(world, engine, stage)?;
     let image = known.clone().unwrap_or_else(|| stage.tag());
-    let record = known.and_then(|image| prepare::installed(world, policy, engine, &image));
+    let record = known.and_then(|image| install::installed(world, policy, engine, &image));
     if !policy.installation.runtimes.is_empty() {
         let plan = plan::install_runtimes(policy, world, facts, engine, &image);
         term::out(&format!(
@@ -173,7 +174,7 @@ fn upgrade(world: &World, line: &Line) -> Result<u8, Error> {
     let mut failed = 0;
     for name in tools::named_or_all(world, &line.operands)? {
         let outcome = decide(world, &name).and_then(|Decided { tool, facts, policy }| {
-            prepare::upgrade(world, &facts, &policy, &engine, &tool.digest)
+            install::upgrade(world, &facts, &policy, &engine, &tool.digest)
         });
         match outcome {
             Ok(record) => term::out(&format!("{name} {}\n", record.version)),

@@ -9,9 +9,9 @@ use crate::cli::table::Switch;
 use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{InUse, lock_unused, read_record, record_path};
+use crate::install::{remove_replaced, size};
 use crate::names::ToolName;
-use crate::prepare::{remove_replaced, size};
+use crate::plan::record::{InUse, lock_unused, read_record, record_path};
 use crate::sys::remove_tree::remove_tree;
 use crate::{term, tools};
 

@@ -21,9 +21,9 @@ use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
 use crate::error::Error;
-use crate::install::{Lock, lock_shared, make_private};
 use crate::network::log::Summary;
 use crate::network::proxy::{self, Broker};
+use crate::plan::record::{Lock, lock_shared, make_private};
 use crate::plan::{NETWORK_SOCKET, Plan};
 use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
 use crate::term;

@@ -12,8 +12,8 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
-use crate::install::read_limited;
 use crate::network::upstream::Upstream;
+use crate::plan::record::read_limited;
 use crate::term;
 
 mod ancestors;

@@ -11,9 +11,9 @@ use super::{
 use crate::config::{Access, Relabel};
 use crate::engine::{Engine, EngineKind};
 use crate::facts::{Facts, SeLinux, World};
-use crate::install::Record;
 use crate::names::PublishedPort;
 use crate::network::proxy;
+use crate::plan::record::Record;
 use crate::policy::{CA_GUEST, Creation, Policy, RunNetwork, Shape};
 use crate::protocol::control::{DATA_GUEST, HELPER_GUEST, Launch, RUNTIMES_GUEST, Relay, SOCKET_GUEST, Streams};
 use crate::protocol::network::NETWORK_GUEST;

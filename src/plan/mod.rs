@@ -9,15 +9,16 @@ use std::path::PathBuf;
 use crate::config::{self, Access, Isolation};
 use crate::engine::{Engine, EngineKind, UserMapping};
 use crate::facts::{Controllers, Facts, World};
-use crate::install::Record;
 use crate::names::ToolName;
 use crate::network::proxy;
+use crate::plan::record::Record;
 use crate::policy::{CA_GUEST, CA_VARIABLES, Policy, Posture, RunNetwork};
 use crate::protocol::control::{
     DATA_GUEST, Enclosure, Expect, HOME_GUEST, Interfaces, Launch, RUNTIMES_GUEST, Relay, Streams, Task,
 };
 
 mod engine_args;
+pub mod record;
 
 use engine_args::{Bind, Builder};
 

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{digest, read_limited, write_atomically, write_record_json};
 use crate::json::{self, JsonError};
+use crate::plan::record::{digest, read_limited, write_atomically, write_record_json};
 use crate::store::bundled::PUBLIC_KEY;
 use crate::store::signature::{key_number, public_key};
 

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::facts::World;
-use crate::install::{digest, read_limited, write_record_json};
 use crate::names::ToolName;
+use crate::plan::record::{digest, read_limited, write_record_json};
 use crate::store::keyring::{KeyId, Succession, TrustedKey};
 use crate::store::signature::Verified;
 use crate::{json, term};

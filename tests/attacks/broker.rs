@@ -15,8 +15,7 @@ use crate::install::hostile_image;
 use crate::support::authority::KeyExchange;
 use crate::support::network::{CALLER, Network, each_engine_with_network};
 use crate::support::probe::PROBE;
-use crate::support::servers;
-use crate::support::{Background, World, marker, owner_and_mode, processes_with, run, until};
+use crate::support::{Background, World, marker, owner_and_mode, processes_with, run, servers, until};
 
 each_engine_with_network!(
     n17_the_relays_socket,

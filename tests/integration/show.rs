@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use coco::install::{Record, digest, write_record};
+use coco::plan::record::{Record, digest, write_record};
 
 use crate::engine_arguments::numbered;
 use crate::world::{IMAGE, PROGRAM, World, finish, split_nul};

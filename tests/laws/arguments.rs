@@ -6,10 +6,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use coco::cli::args;
 use coco::cli::table::{Applet, applet};
 use coco::engine::EngineKind;
-use coco::install::Record;
 use coco::names::{
     AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolName, ToolSpec,
 };
+use coco::plan::record::Record;
 use coco::plan::{self, Plan};
 use coco::policy::decide;
 use coco::term;

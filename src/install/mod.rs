@@ -6,19 +6,21 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use self::image::Stage;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::facts::{Facts, World};
-use crate::image::{self, Stage};
-use crate::install::{
+use crate::network::log::Summary;
+use crate::plan::record::{
     self, Record, accept, lock_exclusive, lock_unused, make_private, read_record, record_path, write_record,
 };
-use crate::network::log::Summary;
 use crate::plan::{self, tool_directory};
 use crate::policy::Policy;
 use crate::protocol::control::Installed;
 use crate::sys::remove_tree::remove_tree;
 use crate::{exec, explain, term};
+
+pub mod image;
 
 /// How much of an installer's words are shown when it fails, in bytes.
 const SHOWN_LOG: u64 = 8 << 10;
@@ -49,7 +51,7 @@ pub fn upgrade(
 ) -> Result<Record, Error> {
     let image = image::ready(world, engine, Stage::of(&policy.installation.tool))?;
     if policy.installation.is_nothing() {
-        return Ok(install::system_record(policy, &image));
+        return Ok(record::system_record(policy, &image));
     }
     install(world, facts, policy, engine, image, coco_file, Version::Newest).map(|(_, record)| record)
 }
@@ -57,11 +59,11 @@ pub fn upgrade(
 /// The valid record of an installation from this image, if there is one.
 pub fn installed(world: &World, policy: &Policy, engine: &Engine, image: &str) -> Option<Record> {
     if policy.installation.is_nothing() {
-        return Some(install::system_record(policy, image));
+        return Some(record::system_record(policy, image));
     }
     let record = read_record(&record_path(world, engine, &policy.tool))?;
     let data = tool_directory(world, engine, &policy.tool).join(record.data.as_ref()?);
-    (record.inputs == install::inputs(policy, image) && data.is_dir()).then_some(record)
+    (record.inputs == record::inputs(policy, image) && data.is_dir()).then_some(record)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,7 @@ fn install(
     };
     let record = Record {
         coco_file: coco_file.to_owned(),
-        inputs: install::inputs(policy, &image),
+        inputs: record::inputs(policy, &image),
         image: image.clone(),
         tool: specifier,
         version: if policy.installation.tool.is_system() { "system".to_owned() } else { installed.version },

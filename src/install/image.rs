@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
 use crate::facts::{World, ca_certificates};
-use crate::install::{lock_exclusive, make_new_private, read_limited, write_atomically, write_record_json};
 use crate::names::{Backend, ToolSpec};
+use crate::plan::record::{lock_exclusive, make_new_private, read_limited, write_atomically, write_record_json};
 use crate::store::bundled;
 use crate::{exec, json, term};
 
