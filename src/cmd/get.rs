@@ -5,8 +5,8 @@ use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
 use crate::names::ToolName;
-use crate::plan::record::{Lock, lock_exclusive};
 use crate::store::remote::{self, Otherwise, Shelf};
+use crate::sys::lock::{Lock, lock_exclusive};
 use crate::{explain, term, tools};
 
 use super::reported;

@@ -11,8 +11,8 @@ use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::facts::World;
-use crate::plan::record::write_atomically;
 use crate::store::keyring::{self, BUILT_IN, Succession, TrustedKey};
+use crate::sys::files::write_atomically;
 use crate::{term, tools};
 
 /// `list`, `add FILE`, `remove NAME`.

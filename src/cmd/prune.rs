@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::facts::World;
 use crate::install::{remove_replaced, size};
 use crate::names::ToolName;
-use crate::plan::record::{InUse, lock_unused, read_record, record_path};
+use crate::plan::record::{read_record, record_path};
+use crate::sys::lock::{InUse, lock_unused};
 use crate::sys::remove_tree::remove_tree;
 use crate::{term, tools};
 

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::facts::{AtHome, Facts, World};
 use crate::json::JsonError;
 use crate::names::ToolName;
-use crate::plan::record::read_limited;
 use crate::policy::{self, Danger};
+use crate::sys::files::read_limited;
 use crate::term;
 use crate::tools::{self, Origin};
 

@@ -23,9 +23,10 @@ use nix::unistd::Pid;
 use crate::error::Error;
 use crate::network::log::Summary;
 use crate::network::proxy::{self, Broker};
-use crate::plan::record::{Lock, lock_shared, make_private};
 use crate::plan::{NETWORK_SOCKET, Plan};
 use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
+use crate::sys::files::make_private;
+use crate::sys::lock::{Lock, lock_shared};
 use crate::term;
 
 mod caller;

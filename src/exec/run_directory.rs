@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::plan::record::{Lock, lock_shared, lock_unused, make_private, read_limited};
 use crate::plan::{Plan, RunFile};
+use crate::sys::files::{make_private, read_limited};
+use crate::sys::lock::{Lock, lock_shared, lock_unused};
 use crate::sys::xauthority;
 use crate::term;
 
@@ -53,7 +54,7 @@ impl<'a> RunDirectory<'a> {
                 RunFile::Xauthority { name, from, display } => {
                     let bytes = read_limited(from, MAX_XAUTHORITY).map_err(Error::io("read", from))?;
                     let private = xauthority::for_display(&bytes.unwrap_or_default(), display);
-                    crate::plan::record::write_atomically(&path.join(name), &private)?;
+                    crate::sys::files::write_atomically(&path.join(name), &private)?;
                 }
             }
         }

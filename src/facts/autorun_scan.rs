@@ -224,7 +224,7 @@ impl Search<'_> {
 
     /// The repository of a worktree or sub-module, where it lies in the mount as well.
     fn linked(&mut self, file: &Path, tree: &Path) {
-        let text = crate::plan::record::read_limited(file, 4096).ok().flatten().unwrap_or_default();
+        let text = crate::sys::files::read_limited(file, 4096).ok().flatten().unwrap_or_default();
         let Some(target) = text.strip_prefix(b"gitdir: ") else { return };
         let target = file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(target.trim_ascii_end()));
         let Ok(git) = fs::canonicalize(target) else { return };
@@ -257,7 +257,7 @@ impl Search<'_> {
 
     /// A git configuration, and those that it includes.
     fn configuration(&mut self, file: &Path, tree: &Path, level: usize) {
-        let text = crate::plan::record::read_limited(file, MAX_CONFIGURATION).ok().flatten().unwrap_or_default();
+        let text = crate::sys::files::read_limited(file, MAX_CONFIGURATION).ok().flatten().unwrap_or_default();
         // An included file is relative to the one that names it.
         self.named(&text, &[tree, file.parent().unwrap_or(tree)], level);
     }

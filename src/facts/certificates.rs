@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::World;
 use crate::error::Error;
-use crate::plan::record::read_limited;
+use crate::sys::files::read_limited;
 use crate::term;
 
 /// The largest CA bundle, in bytes; Debian's has about 220,000.

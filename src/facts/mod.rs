@@ -13,7 +13,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
 use crate::network::upstream::Upstream;
-use crate::plan::record::read_limited;
+use crate::sys::files::read_limited;
 use crate::term;
 
 mod ancestors;

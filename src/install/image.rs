@@ -9,8 +9,9 @@ use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
 use crate::facts::{World, ca_certificates};
 use crate::names::{Backend, ToolSpec};
-use crate::plan::record::{lock_exclusive, make_new_private, read_limited, write_atomically, write_record_json};
 use crate::store::bundled;
+use crate::sys::files::{make_new_private, read_limited, write_atomically, write_json};
+use crate::sys::lock::lock_exclusive;
 use crate::{exec, json, term};
 
 /// What images are built on, unless `COCO_BASE_IMAGE` says otherwise.
@@ -213,7 +214,7 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
             &format!("the base image {base} has changed: it was {}, it is {base_digest}", old.base_digest),
         );
     }
-    write_record_json(
+    write_json(
         &path,
         &json!({"id": id, "containerfile": bundled::containerfile_digest(), "base": base, "base_digest": base_digest}),
     )?;

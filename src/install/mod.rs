@@ -11,12 +11,12 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::facts::{Facts, World};
 use crate::network::log::Summary;
-use crate::plan::record::{
-    self, Record, accept, lock_exclusive, lock_unused, make_private, read_record, record_path, write_record,
-};
+use crate::plan::record::{self, Record, accept, read_record, record_path, write_record};
 use crate::plan::{self, tool_directory};
 use crate::policy::Policy;
 use crate::protocol::control::Installed;
+use crate::sys::files::make_private;
+use crate::sys::lock::{lock_exclusive, lock_unused};
 use crate::sys::remove_tree::remove_tree;
 use crate::{exec, explain, term};
 

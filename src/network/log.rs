@@ -19,7 +19,7 @@ use serde_json::json;
 use super::copy::Counts;
 use super::locked;
 use crate::names::{HostName, Port};
-use crate::plan::record::make_private;
+use crate::sys::files::make_private;
 use crate::term;
 
 /// How large the file may be before a run puts it aside, in bytes.

@@ -1,16 +1,12 @@
-//! What is installed: records on the host, out of every tool's reach, and the locks around them.
+//! What is installed: records on the host, out of every tool's reach, written once all of it is there.
 //!
 //! A record is written last, by renaming, so that an interrupted installation leaves nothing that
 //! a later run would trust. Each installation goes into a new directory; the one it replaces stays
 //! until no running tool holds a lock on it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::config::Isolation;
 use crate::engine::Engine;
@@ -20,6 +16,8 @@ use crate::json;
 use crate::names::{EnvName, ToolName};
 use crate::policy::{Installation, Policy};
 use crate::protocol::control::{DATA_GUEST, Installed, RUNTIMES_GUEST};
+use crate::sys::files::{read_limited, write_json};
+use crate::sys::hash::digest;
 
 /// The outcome of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,11 +44,6 @@ pub struct Record {
 
 /// The largest record, in bytes.
 const MAX_RECORD: usize = 512 << 10;
-
-/// SHA-256, hexadecimal.
-pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// What the installation depends on, digested. Not the whole coco file: a changed mount needs no
 /// download.
@@ -126,12 +119,7 @@ pub fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
         "environment": record.environment.iter().map(|(name, value)| json!([name, value])).collect::<Vec<_>>(),
         "hosts": record.hosts,
     });
-    write_record_json(path, &text)
-}
-
-/// Writes a record as pretty-printed JSON in one step.
-pub fn write_record_json(path: &Path, value: &serde_json::Value) -> Result<(), Error> {
-    write_atomically(path, format!("{value:#}\n").as_bytes())
+    write_json(path, &text)
 }
 
 /// Checks what the helper reported: it ran beside the installer's scripts, so its words are not
@@ -161,116 +149,10 @@ pub fn accept(installed: Installed) -> Result<Installed, String> {
     Ok(installed)
 }
 
-/// A lock on a file or directory, released when dropped or when the process ends.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for the lock on it")] File);
-
-/// Waits for the only lock on `path`, a file that is made when missing.
-pub fn lock_exclusive(path: &Path, waiting: impl FnOnce()) -> Result<Lock, Error> {
-    if let Some(parent) = path.parent() {
-        make_private(parent)?;
-    }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        // Not through a link, and a pipe in its place is an error and no wait.
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .mode(0o600)
-        .open(path)
-        .map_err(Error::io("open", path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            waiting();
-            file.lock().map_err(Error::io("lock", path))?;
-        }
-        Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
-    }
-    Ok(Lock(file))
-}
-
-/// Marks a directory as in use by this process, beside others.
-pub fn lock_shared(path: &Path) -> Result<Lock, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    file.lock_shared().map_err(Error::io("lock", path))?;
-    Ok(Lock(file))
-}
-
-/// The only lock on a directory or lock file, unless some process uses it. Keep it while the thing
-/// is removed. What can't be opened (a link, a pipe that a tool put there) is not locked by anybody.
-pub fn lock_unused(path: &Path) -> Result<Option<Lock>, InUse> {
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return Ok(None) };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Lock(file))),
-        Err(_) => Err(InUse),
-    }
-}
-
-/// Some process uses it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InUse;
-
-/// Makes a directory and what is missing above it, mode 0700.
-pub fn make_private(path: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create the directory", path))
-}
-
-/// Makes a directory that must be new, mode 0700, after removing a leftover of that name.
-pub fn make_new_private(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io("remove the leftover", path)(error));
-        }
-        _ => {}
-    }
-    fs::DirBuilder::new().mode(0o700).create(path).map_err(Error::io("create the directory", path))
-}
-
-/// Writes a file in one step: beside it, synced, then renamed over it.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    make_private(directory)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let beside = directory.join(name);
-    // A leftover of this name, or a link that somebody put there, is not written through.
-    let _ = fs::remove_file(&beside);
-    let written = File::options()
-        .create_new(true)
-        .write(true)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path))
-        .and_then(|()| File::open(directory)?.sync_all());
-    written.map_err(|source| {
-        // The first error is the one to tell; a leftover of this name is removed next time.
-        let _ = fs::remove_file(&beside);
-        Error::Io { action: "write", path: path.to_owned(), source }
-    })
-}
-
-/// Reads a file of at most `limit` bytes; `None` when there is none. More is returned as it is,
-/// one byte over, for the parser to refuse.
-pub fn read_limited(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, limit as u64 + 1), &mut bytes)?;
-    Ok(Some(bytes))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn installed(version: &str, path: &str, variable: &str) -> Installed {
@@ -316,26 +198,5 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         fs::write(&path, "{").unwrap();
         assert_eq!(read_record(&path), None);
-    }
-
-    #[test]
-    fn a_link_in_the_place_of_the_new_file_is_not_written_through() {
-        let directory = tempfile::tempdir().unwrap();
-        let (path, precious) = (directory.path().join("a"), directory.path().join("precious"));
-        fs::write(&precious, "precious").unwrap();
-        std::os::unix::fs::symlink(&precious, directory.path().join(format!("a.{}.new", std::process::id()))).unwrap();
-        write_atomically(&path, b"new").unwrap();
-        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-    }
-
-    #[test]
-    fn a_directory_in_use_is_seen_by_another_open() {
-        let directory = tempfile::tempdir().unwrap();
-        assert!(lock_unused(directory.path()).is_ok());
-        let lock = lock_shared(directory.path()).unwrap();
-        assert_eq!(lock_unused(directory.path()).unwrap_err(), InUse);
-        drop(lock);
-        assert!(lock_unused(directory.path()).is_ok());
     }
 }

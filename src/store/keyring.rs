@@ -12,9 +12,10 @@ use serde_json::json;
 use crate::error::Error;
 use crate::facts::World;
 use crate::json::{self, JsonError};
-use crate::plan::record::{digest, read_limited, write_atomically, write_record_json};
 use crate::store::bundled::PUBLIC_KEY;
 use crate::store::signature::{key_number, public_key};
+use crate::sys::files::{read_limited, write_atomically, write_json};
+use crate::sys::hash::digest;
 
 /// The largest key file, in bytes; minisign's own has about 110.
 pub const MAX_KEY: usize = 1024;
@@ -123,7 +124,7 @@ impl Succession {
         self.0.insert(new.digest.clone(), old.clone());
         let text: serde_json::Map<_, _> =
             self.0.into_iter().map(|(new, old)| (new, json!({"number": old.number, "digest": old.digest}))).collect();
-        write_record_json(&Succession::path(world), &text.into())
+        write_json(&Succession::path(world), &text.into())
     }
 
     /// The key that has named this one.

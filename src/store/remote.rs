@@ -8,11 +8,11 @@ use crate::config::MAX_FILE;
 use crate::error::Error;
 use crate::facts::{World, search_path};
 use crate::names::{ToolName, nearest};
-use crate::plan::record::write_atomically;
 use crate::store::bundled::{self, Signed};
 use crate::store::keyring::{self, KeyId, Succession, TrustedKey};
 use crate::store::rollback::{self, Addresses, Memory};
 use crate::store::signature::{self, Index, MAX_INDEX, MAX_SIGNATURE, Subject, UNKNOWN_KEY, Verified};
+use crate::sys::files::write_atomically;
 use crate::{exec, term};
 
 /// Why a fetch failed.

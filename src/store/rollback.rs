@@ -13,9 +13,10 @@ use serde_json::json;
 use crate::error::Error;
 use crate::facts::World;
 use crate::names::ToolName;
-use crate::plan::record::{digest, read_limited, write_record_json};
 use crate::store::keyring::{KeyId, Succession, TrustedKey};
 use crate::store::signature::Verified;
+use crate::sys::files::{read_limited, write_json};
+use crate::sys::hash::digest;
 use crate::{json, term};
 
 /// The largest record, in bytes.
@@ -101,7 +102,7 @@ impl Memory {
         self.latest = self.latest.max(now);
         let files: serde_json::Map<_, _> = self.files.iter().map(|(name, seen)| (name.clone(), seen.json())).collect();
         let text = json!({"index": self.index.json(), "latest": self.latest, "files": files});
-        write_record_json(&self.path, &text)
+        write_json(&self.path, &text)
     }
 }
 
@@ -165,7 +166,7 @@ impl Addresses {
     /// Holds an address to a key from now on.
     pub fn hold(mut self, base: &str, key: &KeyId) -> Result<(), Error> {
         let before = self.known.insert(base.to_owned(), key.digest.clone());
-        if before.as_ref() == Some(&key.digest) { Ok(()) } else { write_record_json(&self.path, &json!(self.known)) }
+        if before.as_ref() == Some(&key.digest) { Ok(()) } else { write_json(&self.path, &json!(self.known)) }
     }
 }
 

@@ -1,4 +1,7 @@
 //! What any program of this kind needs of the system. Knows nothing of coco but its error.
 
+pub mod files;
+pub mod hash;
+pub mod lock;
 pub mod remove_tree;
 pub mod xauthority;

@@ -11,10 +11,11 @@ use crate::error::Error;
 use crate::facts::{AtHome, Consent, World};
 use crate::json::JsonError;
 use crate::names::ToolName;
-use crate::plan::record::{digest, make_private, read_limited, write_atomically};
 use crate::store::bundled::{self, Signed};
 use crate::store::keyring::{self, KeyId};
 use crate::store::signature::{MAX_SIGNATURE, Subject, UNKNOWN_KEY, verify};
+use crate::sys::files::{make_private, read_limited, write_atomically};
+use crate::sys::hash::digest;
 use crate::term;
 
 /// A configured tool.

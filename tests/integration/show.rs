@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use coco::plan::record::{Record, digest, write_record};
+use coco::plan::record::{Record, write_record};
+use coco::sys::hash::digest;
 
 use crate::engine_arguments::numbered;
 use crate::world::{IMAGE, PROGRAM, World, finish, split_nul};

@@ -131,7 +131,7 @@ pub fn tree(top: &Path) -> BTreeMap<String, String> {
         let name = entry.split(' ').next().unwrap().to_owned();
         let content = std::fs::symlink_metadata(top.join(&name))
             .is_ok_and(|metadata| metadata.is_file())
-            .then(|| coco::plan::record::digest(&std::fs::read(top.join(&name)).unwrap()));
+            .then(|| coco::sys::hash::digest(&std::fs::read(top.join(&name)).unwrap()));
         tree.insert(name, format!("{entry} {}", content.unwrap_or_default()));
     }
     tree
