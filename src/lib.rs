@@ -16,6 +16,7 @@ pub mod error;
 pub mod exec;
 pub mod explain;
 pub mod facts;
+pub mod host;
 pub mod init;
 pub mod install;
 pub mod json;
@@ -36,10 +37,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 
 use crate::cli::table::Applet;
+use crate::engine::discover;
 use crate::error::Error;
 use crate::exec::Outcome;
+use crate::facts::Facts;
 use crate::facts::autorun_scan::Extent;
-use crate::facts::{Facts, World};
+use crate::host::World;
 use crate::names::ToolName;
 use crate::network::log::Summary;
 
@@ -78,7 +81,7 @@ pub fn run_tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mo
     if mode == Mode::DangerousLearn {
         policy = policy.dangerous_learn();
     }
-    let engine = facts::find_engine(world)?;
+    let engine = discover::find_engine(world)?;
     for warning in &policy.warnings {
         term::note("warning", warning);
     }

@@ -3,7 +3,7 @@
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::names::ToolName;
 use crate::store::remote::{self, Otherwise, Shelf};
 use crate::sys::lock::{Lock, lock_exclusive};

@@ -10,7 +10,7 @@ use super::print;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::store::keyring::{self, BUILT_IN, Succession, TrustedKey};
 use crate::sys::files::write_atomically;
 use crate::{term, tools};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::names::ToolName;
 use crate::{term, tools};
 

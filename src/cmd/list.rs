@@ -7,8 +7,9 @@ use super::print;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::config::Network;
+use crate::engine::discover;
 use crate::error::Error;
-use crate::facts::{self, World};
+use crate::host::World;
 use crate::names::ToolName;
 use crate::plan::record::{read_record, record_path};
 use crate::store::bundled;
@@ -65,7 +66,7 @@ fn version(world: &World, tool: &Tool) -> Option<String> {
     if tool.file.tool.is_system() {
         return Some("system".to_owned());
     }
-    let engine = facts::find_engine(world).ok()?;
+    let engine = discover::find_engine(world).ok()?;
     read_record(&record_path(world, &engine, &tool.name)).map(|record| record.version)
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::json::{self, Value};
 use crate::network::log::older;
 use crate::{plan, term, tool_name};

@@ -6,8 +6,10 @@ use crate::cli::args::{self, Line, Typed};
 use crate::cli::help;
 use crate::cli::table::{Command, Switch, command_row};
 use crate::engine::Engine;
+use crate::engine::discover;
 use crate::error::Error;
-use crate::facts::{self, Facts, World};
+use crate::facts::Facts;
+use crate::host::World;
 use crate::install;
 use crate::install::image::{self, Cache};
 use crate::names::ToolName;
@@ -93,7 +95,7 @@ fn run(world: &World, line: &Line) -> Result<u8, Error> {
         if learn {
             policy = policy.dangerous_learn();
         }
-        return show_plans(world, &facts, &policy, &facts::find_engine(world)?, arguments);
+        return show_plans(world, &facts, &policy, &discover::find_engine(world)?, arguments);
     }
     if learn {
         term::note("warning", &format!("--learn: {name} may reach every public host in this run"));
@@ -120,7 +122,7 @@ fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
     let tool = tools::load(world, name)?;
     let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
     let (policy, missing) = policy::dangerous_as_if_agreed(name, &tool.file, world, &facts, &tool.digest)?;
-    let engine = facts::find_engine(world)?;
+    let engine = discover::find_engine(world)?;
     let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool))?;
     let record = image.and_then(|image| install::installed(world, &policy, &engine, &image));
     if let Some(text) = &tool.file.description {
@@ -170,7 +172,7 @@ fn show_plans(
 }
 
 fn upgrade(world: &World, line: &Line) -> Result<u8, Error> {
-    let engine = facts::find_engine(world)?;
+    let engine = discover::find_engine(world)?;
     let mut failed = 0;
     for name in tools::named_or_all(world, &line.operands)? {
         let outcome = decide(world, &name).and_then(|Decided { tool, facts, policy }| {
@@ -191,7 +193,7 @@ fn rebuild(world: &World) -> Result<u8, Error> {
     if world.variable("COCO_IMAGE").is_some() {
         return Err(Error::usage("COCO_IMAGE is set, and that image is not coco's to build", "unset COCO_IMAGE"));
     }
-    let engine = facts::find_engine(world)?;
+    let engine = discover::find_engine(world)?;
     let mut stages = image::built(world, &engine);
     if stages.is_empty() {
         stages.push(image::Stage::Base);

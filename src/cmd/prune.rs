@@ -8,7 +8,7 @@ use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::install::{remove_replaced, size};
 use crate::names::ToolName;
 use crate::plan::record::{read_record, record_path};

@@ -4,7 +4,7 @@ use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::config::{self, CocoFile};
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::names::ToolName;
 use crate::policy::permissions::{Difference, difference};
 use crate::store::bundled::Signed;

@@ -3,8 +3,8 @@
 use std::io::BufRead;
 use std::path::Path;
 
-use super::World;
 use crate::error::Error;
+use crate::host::World;
 use crate::sys::files::read_limited;
 use crate::term;
 

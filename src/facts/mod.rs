@@ -1,189 +1,32 @@
-//! The world, read once into plain data. After this module nothing looks at the environment, the
-//! working directory, terminals or what exists; tests make a [`World`] by hand.
+//! What a run or an installation of one tool needs to know, looked up once into plain data.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, IsTerminal};
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
+use crate::host::World;
+use crate::host::directories::outside_of_projects;
+use crate::host::project::{current_directory, project_of};
+use crate::host::search_path::search_path;
 use crate::network::upstream::Upstream;
 use crate::sys::files::read_limited;
+use crate::sys::mountinfo::mount_points;
 use crate::term;
 
 mod ancestors;
 pub mod autorun_scan;
 mod certificates;
 mod mount_sources;
-mod places;
-mod search;
+mod secrets;
 
 use autorun_scan::{Extent, Protected, Surroundings, Wanted, appeared};
 pub use certificates::ca_certificates;
 use mount_sources::source;
 pub use mount_sources::{Identity, Source, SourceKind};
-use places::outside_of_projects;
-pub use places::{OFF_LIMITS_AT_HOME, off_limits};
-pub use search::{find_engine, search_path};
-
-/// What every command may need to know.
-#[derive(Debug, Clone)]
-pub struct World {
-    /// The caller's environment.
-    pub variables: BTreeMap<OsString, OsString>,
-    /// The caller's home, canonical.
-    pub home: PathBuf,
-    /// The effective user.
-    pub uid: u32,
-    /// The effective group.
-    pub gid: u32,
-    /// The permission bits that new files don't get.
-    pub umask: u32,
-    /// This program's file, canonical.
-    pub program: PathBuf,
-    /// Where coco keeps its files.
-    pub directories: Directories,
-    /// Which of the standard streams are terminals.
-    pub terminals: Terminals,
-    /// This process, for names that must differ between runs.
-    pub pid: u32,
-    /// The process that started this one.
-    pub parent: u32,
-}
-
-/// Where coco keeps its files.
-#[derive(Debug, Clone)]
-pub struct Directories {
-    /// Coco files: `$XDG_DATA_HOME/coco/tools`.
-    pub tools: PathBuf,
-    /// Consent: `$XDG_CONFIG_HOME/coco`.
-    pub config: PathBuf,
-    /// Records and logs: `$XDG_STATE_HOME/coco`.
-    pub state: PathBuf,
-    /// Installations and caches: `$XDG_DATA_HOME/coco/volumes`.
-    pub volumes: PathBuf,
-    /// Links: `$COCO_BIN_DIR` or `~/.local/bin`.
-    pub bin: PathBuf,
-    /// Sockets of running tools: `$XDG_RUNTIME_DIR/coco` or `/tmp/coco-UID`.
-    pub runtime: PathBuf,
-}
-
-impl Directories {
-    /// All that are coco's own alone.
-    pub fn own(&self) -> [&PathBuf; 6] {
-        [&self.tools, &self.volumes, &self.config, &self.state, &self.bin, &self.runtime]
-    }
-}
-
-/// Which of the standard streams are terminals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Terminals {
-    /// Standard input.
-    pub stdin: bool,
-    /// Standard output.
-    pub stdout: bool,
-    /// Standard error.
-    pub stderr: bool,
-}
-
-fn current_directory() -> io::Result<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
-    std::env::current_dir().and_then(fs::canonicalize)
-}
-
-impl World {
-    /// Reads the process's surroundings.
-    pub fn read() -> Result<World, Error> {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-        let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-        let home = home::home_dir().filter(|home| home.is_absolute()).ok_or(Error::Environment {
-            name: "HOME",
-            message: "is not set to an absolute path".to_owned(),
-            hint: "set HOME to your home directory".to_owned(),
-        })?;
-        let home = fs::canonicalize(&home).unwrap_or(home);
-        let program =
-            fs::canonicalize("/proc/self/exe").map_err(Error::io("find this program's own file", "/proc/self/exe"))?;
-        let uid = nix::unistd::geteuid().as_raw();
-        let directories = directories(&variables, &home, uid);
-        Ok(World {
-            home,
-            uid,
-            gid: nix::unistd::getegid().as_raw(),
-            umask: current_umask(),
-            program,
-            directories,
-            terminals: Terminals {
-                stdin: io::stdin().is_terminal(),
-                stdout: io::stdout().is_terminal(),
-                stderr: io::stderr().is_terminal(),
-            },
-            pid: std::process::id(),
-            parent: std::os::unix::process::parent_id(),
-            variables,
-        })
-    }
-
-    /// Refuses directories of coco's own that lie in the project that the caller works in.
-    pub fn has_private_directories(&self) -> Result<(), Error> {
-        match current_directory() {
-            Ok(cwd) => outside_of_projects(self, &cwd),
-            // A place that is gone is in no project.
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// A variable that is set to something.
-    pub fn variable(&self, name: &str) -> Option<&OsStr> {
-        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
-    }
-
-    /// A variable that has to be text.
-    pub fn text(&self, name: &'static str) -> Result<Option<&str>, Error> {
-        self.variable(name)
-            .map(|value| {
-                value.to_str().ok_or_else(|| Error::Environment {
-                    name,
-                    message: format!("{} is not UTF-8", term::os(value)),
-                    hint: format!("unset {name} or set it to plain text"),
-                })
-            })
-            .transpose()
-    }
-
-    /// Whether a switch variable is on: `true` and `1` are, and nothing else.
-    pub fn is_on(&self, name: &str) -> bool {
-        self.variable(name).is_some_and(|value| value == "1" || value == "true")
-    }
-}
-
-fn directories(variables: &BTreeMap<OsString, OsString>, home: &Path, uid: u32) -> Directories {
-    // The XDG base directory specification: a relative path is invalid and counts as unset.
-    let base = |name: &str, fallback: PathBuf| {
-        variables.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute()).unwrap_or(fallback)
-    };
-    let data = base("XDG_DATA_HOME", home.join(".local/share")).join("coco");
-    Directories {
-        tools: data.join("tools"),
-        volumes: data.join("volumes"),
-        config: base("XDG_CONFIG_HOME", home.join(".config")).join("coco"),
-        state: base("XDG_STATE_HOME", home.join(".local/state")).join("coco"),
-        bin: base("COCO_BIN_DIR", home.join(".local/bin")),
-        runtime: base("XDG_RUNTIME_DIR", PathBuf::from(format!("/tmp/coco-{uid}"))).join("coco"),
-    }
-}
-
-/// The umask can only be read by setting it; one thread runs yet.
-fn current_umask() -> u32 {
-    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    nix::sys::stat::umask(mask);
-    mask.bits()
-}
+pub use secrets::off_limits;
 
 /// What a run or an installation of one tool needs to know.
 #[derive(Debug, Clone)]
@@ -415,11 +258,6 @@ fn controllers() -> Controllers {
     Controllers { memory: has("memory"), pids: has("pids"), cpu: has("cpu") }
 }
 
-/// The nearest ancestor that holds `.git`, whatever that is; else the directory itself.
-fn project_of(cwd: &Path) -> PathBuf {
-    cwd.ancestors().find(|ancestor| ancestor.join(".git").symlink_metadata().is_ok()).unwrap_or(cwd).to_owned()
-}
-
 fn namespaces() -> Result<Vec<String>, Error> {
     let link = |name| {
         let path = PathBuf::from(format!("/proc/self/ns/{name}"));
@@ -427,33 +265,6 @@ fn namespaces() -> Result<Vec<String>, Error> {
         Ok(term::path(&link))
     };
     ["ipc", "mnt", "net", "pid", "uts"].into_iter().map(link).collect()
-}
-
-/// The mount points in `/proc/self/mountinfo` (proc(5)), where space, tab, newline and backslash
-/// stand as octal escapes.
-fn mount_points() -> Vec<PathBuf> {
-    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    table
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .map(unescape_octal)
-        .collect()
-}
-
-/// Undoes the octal escapes of `/proc/self/mountinfo`.
-pub fn unescape_octal(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) = (first, tail) {
-            bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-            rest = after;
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// The display in `DISPLAY`, if it is a local one with a socket in the file system.
@@ -467,25 +278,4 @@ fn display(world: &World) -> Option<Display> {
     let authority = world.variable("XAUTHORITY").map_or_else(|| world.home.join(".Xauthority"), PathBuf::from);
     socket.symlink_metadata().ok()?;
     Some(Display { socket, name: format!(":{number}"), authority: authority.is_file().then_some(authority) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn octal_escapes() {
-        assert_eq!(unescape_octal(br"/a\040b\134c\011"), Path::new("/a b\\c\t"));
-        assert_eq!(unescape_octal(br"/a\9\04"), Path::new(r"/a\9\04"));
-    }
-
-    #[test]
-    fn the_project_is_where_git_is() {
-        let root = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(root.path()).unwrap();
-        fs::create_dir_all(root.join("p/a/b")).unwrap();
-        assert_eq!(project_of(&root.join("p/a")), root.join("p/a"));
-        fs::write(root.join("p/.git"), "gitdir: x").unwrap();
-        assert_eq!(project_of(&root.join("p/a/b")), root.join("p"));
-    }
 }

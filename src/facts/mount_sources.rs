@@ -6,9 +6,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use super::World;
 use crate::config::MountSource;
 use crate::error::Error;
+use crate::host::World;
 
 /// The host's side of one mount.
 #[derive(Debug, Clone, PartialEq, Eq)]

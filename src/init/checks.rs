@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::Refusal;
-use crate::facts::unescape_octal;
 use crate::protocol::control::{Enclosure, Expect, Interfaces, Launch, Task};
+use crate::sys::mountinfo::unescape_octal;
 use crate::term;
 
 /// Places where every engine mounts something of its own. `/run/secrets` is podman's place for a

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
-use crate::facts::{World, ca_certificates};
+use crate::facts::ca_certificates;
+use crate::host::World;
 use crate::names::{Backend, ToolSpec};
 use crate::store::bundled;
 use crate::sys::files::{make_new_private, read_limited, write_atomically, write_json};

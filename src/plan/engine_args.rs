@@ -10,7 +10,8 @@ use super::{
 };
 use crate::config::{Access, Relabel};
 use crate::engine::{Engine, EngineKind};
-use crate::facts::{Facts, SeLinux, World};
+use crate::facts::{Facts, SeLinux};
+use crate::host::World;
 use crate::names::PublishedPort;
 use crate::network::proxy;
 use crate::plan::record::Record;

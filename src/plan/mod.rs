@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use crate::config::{self, Access, Isolation};
 use crate::engine::{Engine, EngineKind, UserMapping};
-use crate::facts::{Controllers, Facts, World};
+use crate::facts::{Controllers, Facts};
+use crate::host::World;
 use crate::names::ToolName;
 use crate::network::proxy;
 use crate::plan::record::Record;

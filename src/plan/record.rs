@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::config::Isolation;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::json;
 use crate::names::{EnvName, ToolName};
 use crate::policy::{Installation, Policy};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::is_harmless;
 use crate::config::{Access, CocoFile, MountSource, Network, X11, is_socket_path};
-use crate::facts::{AtHome, Facts, SourceKind, World};
+use crate::facts::{AtHome, Facts, SourceKind};
+use crate::host::World;
 use crate::term;
 
 /// Something that needs the user's agreement.

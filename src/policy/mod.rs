@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use crate::config::{Access, CocoFile, Isolation, Network, Protect, Relabel, X11};
 use crate::error::Error;
-use crate::facts::{Display, Facts, Identity, World};
+use crate::facts::{Display, Facts, Identity};
+use crate::host::World;
 use crate::names::{
     AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec,
 };

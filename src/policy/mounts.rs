@@ -7,9 +7,11 @@ use super::{Creation, Granted, Hidden, Shape, WORKSPACE};
 use crate::config::{Access, CocoFile, Mount, MountSource, Relabel, Workdir};
 use crate::error::Error;
 use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
-use crate::facts::{Facts, OFF_LIMITS_AT_HOME, Source, SourceKind, World};
+use crate::facts::{Facts, Source, SourceKind};
+use crate::host::World;
 use crate::names::GuestPath;
 use crate::rules::autorun::MOST_MOUNTS;
+use crate::rules::host_paths::{FORBIDDEN_TREES, FORBIDDEN_WHOLE, FORBIDDEN_WRITABLE, OFF_LIMITS_AT_HOME};
 use crate::term;
 
 /// The mounts that a tool gets, parents before children. What needs consent was agreed to.
@@ -163,27 +165,6 @@ fn destination(mount: &Mount, source: &Source) -> Result<GuestPath, Error> {
         .ok_or_else(|| refuse("its path is not UTF-8, so it can't be the same inside".to_owned()))?;
     GuestPath::new(text).map_err(|message| refuse(format!("it can't have the same path inside: {message}")))
 }
-
-/// Trees of which nothing may be mounted: the kernel's and the running system's own.
-const FORBIDDEN_TREES: &[&str] = &[
-    "/proc",
-    "/sys",
-    "/dev",
-    "/run",
-    "/var/run",
-    "/boot",
-    "/var/lib/docker",
-    "/var/lib/containers",
-    "/var/lib/containerd",
-];
-
-/// Trees that nobody may write from a sandbox: what runs on the host comes from there.
-const FORBIDDEN_WRITABLE: &[&str] =
-    &["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/var/spool", "/var/lib", "/nix", "/snap"];
-
-/// Directories that may not be mounted themselves, only something inside.
-const FORBIDDEN_WHOLE: &[&str] =
-    &["/", "/home", "/root", "/etc", "/var", "/usr", "/tmp", "/var/tmp", "/opt", "/srv", "/mnt", "/media", "/var/lib"];
 
 /// Refuses what no tool may see, or write, whatever the user agreed to.
 fn forbidden(mount: &Mount, source: &Source, found: &Protected, world: &World, facts: &Facts) -> Result<(), Error> {

@@ -3,3 +3,4 @@
 pub mod addresses;
 pub mod autorun;
 pub mod egress;
+pub mod host_paths;

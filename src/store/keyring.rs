@@ -10,7 +10,7 @@ use minisign_verify::PublicKey;
 use serde_json::json;
 
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::json::{self, JsonError};
 use crate::store::bundled::PUBLIC_KEY;
 use crate::store::signature::{key_number, public_key};

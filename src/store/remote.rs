@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::config::MAX_FILE;
 use crate::error::Error;
-use crate::facts::{World, search_path};
+use crate::host::World;
+use crate::host::search_path::search_path;
 use crate::names::{ToolName, nearest};
 use crate::store::bundled::{self, Signed};
 use crate::store::keyring::{self, KeyId, Succession, TrustedKey};

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::facts::World;
+use crate::host::World;
 use crate::names::ToolName;
 use crate::store::keyring::{KeyId, Succession, TrustedKey};
 use crate::store::signature::Verified;

@@ -3,5 +3,6 @@
 pub mod files;
 pub mod hash;
 pub mod lock;
+pub mod mountinfo;
 pub mod remove_tree;
 pub mod xauthority;

@@ -8,7 +8,8 @@ use minisign_verify::PublicKey;
 
 use crate::config::{self, CocoFile, MAX_FILE};
 use crate::error::Error;
-use crate::facts::{AtHome, Consent, World};
+use crate::facts::{AtHome, Consent};
+use crate::host::World;
 use crate::json::JsonError;
 use crate::names::ToolName;
 use crate::store::bundled::{self, Signed};

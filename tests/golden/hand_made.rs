@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use super::coco::config::{CocoFile, MountSource, parse};
 use super::coco::engine::{Engine, EngineKind};
 use super::coco::facts::autorun_scan::Protected;
-use super::coco::facts::{
-    AtHome, Consent, Controllers, Directories, Display, Facts, SeLinux, Source, SourceKind, Terminals, World,
-    off_limits,
-};
+use super::coco::facts::{AtHome, Consent, Controllers, Display, Facts, SeLinux, Source, SourceKind, off_limits};
+use super::coco::host::directories::Directories;
+use super::coco::host::{Terminals, World};
 use super::coco::names::ToolName;
 use super::coco::network::upstream::Upstream;
 

@@ -84,7 +84,7 @@ proptest! {
         }
         let _ = json::parse(&bytes, MAX_FILE);
         let _ = xauthority::for_display(&bytes, ":0");
-        let _ = coco::facts::unescape_octal(&bytes);
+        let _ = coco::sys::mountinfo::unescape_octal(&bytes);
         if let Ok(text) = std::str::from_utf8(&bytes) {
             let _ = signature::public_key(text);
         }

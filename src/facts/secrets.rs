@@ -1,0 +1,56 @@
+//! Places that no tool may see, on this machine and for this user.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::host::World;
+use crate::rules::host_paths::OFF_LIMITS_AT_HOME;
+
+/// Directories whose entries decide what coco does, and which of them are links: into a repository of settings, say,
+/// that a tool may write.
+fn linked(world: &World) -> impl Iterator<Item = PathBuf> {
+    let own = &world.directories;
+    let deciding = [own.tools.clone(), own.config.join("keys"), own.config.join("allowed"), own.state.join("store")];
+    deciding.into_iter().flat_map(|directory| {
+        let entries = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
+        let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+        links.map(|entry| entry.path()).chain([directory]).collect::<Vec<_>>()
+    })
+}
+
+/// The secrets and coco's own directories, by their names and by where those lead: a `~/.ssh` may
+/// be a link into a repository of settings, and so may a coco file.
+pub fn off_limits(world: &World) -> Vec<PathBuf> {
+    let own = world.directories.own().map(PathBuf::clone);
+    let base = |name| world.variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let below = |base: Option<PathBuf>, prefix: &'static str| {
+        let names = OFF_LIMITS_AT_HOME.iter().filter_map(move |name| name.strip_prefix(prefix));
+        base.into_iter().flat_map(move |base| names.clone().map(move |name| base.join(name)).collect::<Vec<_>>())
+    };
+    // A directory that holds an agent's or engine's socket is as good as the socket.
+    let sockets = ["SSH_AUTH_SOCK", "DOCKER_HOST", "CONTAINER_HOST", "DBUS_SESSION_BUS_ADDRESS"]
+        .into_iter()
+        .filter_map(|name| world.variable(name)?.to_str())
+        .map(|address| address.trim_start_matches("unix://").trim_start_matches("unix:path="))
+        .map(|address| PathBuf::from(address.split(',').next().unwrap_or_default()))
+        .filter(|path| path.is_absolute());
+    let named = OFF_LIMITS_AT_HOME.iter().map(|name| world.home.join(name));
+    let moved = below(base("XDG_CONFIG_HOME"), ".config/").chain(below(base("XDG_DATA_HOME"), ".local/share/"));
+    let all = named
+        .chain(moved)
+        .chain(own)
+        .chain(linked(world))
+        .chain(sockets)
+        .chain(base("XDG_RUNTIME_DIR"))
+        .chain(base("GNUPGHOME"));
+    all.flat_map(|path| [resolved(&path), Some(path)]).flatten().collect()
+}
+
+/// Where the path leads, if there is anything. The kernel resolves it, in one call where there is
+/// nothing; that is most of them, and every run asks for all.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let file = File::options().read(true).custom_flags(nix::libc::O_PATH).open(path).ok()?;
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}

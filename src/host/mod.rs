@@ -1,0 +1,126 @@
+//! The machine and the caller, read once into plain data. Tests make a [`World`] by hand.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::term;
+
+pub mod directories;
+pub mod project;
+pub mod search_path;
+
+use directories::{Directories, outside_of_projects};
+use project::current_directory;
+
+/// What every command may need to know.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The caller's environment.
+    pub variables: BTreeMap<OsString, OsString>,
+    /// The caller's home, canonical.
+    pub home: PathBuf,
+    /// The effective user.
+    pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
+    /// The permission bits that new files don't get.
+    pub umask: u32,
+    /// This program's file, canonical.
+    pub program: PathBuf,
+    /// Where coco keeps its files.
+    pub directories: Directories,
+    /// Which of the standard streams are terminals.
+    pub terminals: Terminals,
+    /// This process, for names that must differ between runs.
+    pub pid: u32,
+    /// The process that started this one.
+    pub parent: u32,
+}
+
+/// Which of the standard streams are terminals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terminals {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+impl World {
+    /// Reads the process's surroundings.
+    pub fn read() -> Result<World, Error> {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+        let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let home = home::home_dir().filter(|home| home.is_absolute()).ok_or(Error::Environment {
+            name: "HOME",
+            message: "is not set to an absolute path".to_owned(),
+            hint: "set HOME to your home directory".to_owned(),
+        })?;
+        let home = fs::canonicalize(&home).unwrap_or(home);
+        let program =
+            fs::canonicalize("/proc/self/exe").map_err(Error::io("find this program's own file", "/proc/self/exe"))?;
+        let uid = nix::unistd::geteuid().as_raw();
+        let directories = directories::directories(&variables, &home, uid);
+        Ok(World {
+            home,
+            uid,
+            gid: nix::unistd::getegid().as_raw(),
+            umask: current_umask(),
+            program,
+            directories,
+            terminals: Terminals {
+                stdin: io::stdin().is_terminal(),
+                stdout: io::stdout().is_terminal(),
+                stderr: io::stderr().is_terminal(),
+            },
+            pid: std::process::id(),
+            parent: std::os::unix::process::parent_id(),
+            variables,
+        })
+    }
+
+    /// Refuses directories of coco's own that lie in the project that the caller works in.
+    pub fn has_private_directories(&self) -> Result<(), Error> {
+        match current_directory() {
+            Ok(cwd) => outside_of_projects(self, &cwd),
+            // A place that is gone is in no project.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// A variable that is set to something.
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that has to be text.
+    pub fn text(&self, name: &'static str) -> Result<Option<&str>, Error> {
+        self.variable(name)
+            .map(|value| {
+                value.to_str().ok_or_else(|| Error::Environment {
+                    name,
+                    message: format!("{} is not UTF-8", term::os(value)),
+                    hint: format!("unset {name} or set it to plain text"),
+                })
+            })
+            .transpose()
+    }
+
+    /// Whether a switch variable is on: `true` and `1` are, and nothing else.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.variable(name).is_some_and(|value| value == "1" || value == "true")
+    }
+}
+
+/// The umask can only be read by setting it; one thread runs yet.
+fn current_umask() -> u32 {
+    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    nix::sys::stat::umask(mask);
+    mask.bits()
+}

@@ -1,0 +1,59 @@
+//! Which program of the caller's `PATH` coco may run.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::World;
+use super::project::project_of;
+use crate::error::Error;
+use crate::term;
+
+/// Where the system installs programs: these entries hold whatever the current directory is.
+const SYSTEM_DIRECTORIES: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/opt/bin",
+    "/run/current-system/sw/bin",
+];
+
+/// The first trustworthy program of that name on the caller's `PATH`.
+///
+/// # Errors
+/// The first one found is this very program.
+pub fn search_path(world: &World, program: &str) -> Result<Option<PathBuf>, Error> {
+    let path = world.variable("PATH").unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
+    let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    let project = project_of(&cwd);
+    let own = fs::metadata(&world.program).map_err(Error::io("look at", &world.program))?;
+    let steered = |path: &Path| {
+        let in_project = path.starts_with(&project) && project != Path::new("/");
+        in_project || path.components().any(|part| part.as_os_str() == "node_modules")
+    };
+    for entry in path.as_bytes().split(|byte| *byte == b':') {
+        let directory = Path::new(OsStr::from_bytes(entry));
+        let system = SYSTEM_DIRECTORIES.iter().any(|known| directory == Path::new(known));
+        let candidate = directory.join(program);
+        // The directory and what its entry leads to: either may lie in the project.
+        let (Ok(canonical), Ok(file)) = (fs::canonicalize(directory), fs::canonicalize(&candidate)) else { continue };
+        if !directory.is_absolute() || (!system && (steered(&canonical) || steered(&file))) {
+            continue;
+        }
+        let Ok(metadata) = fs::metadata(&candidate) else { continue };
+        if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
+            continue;
+        }
+        if (metadata.dev(), metadata.ino()) == (own.dev(), own.ino()) {
+            return Err(Error::Recursion { name: term::path(&candidate) });
+        }
+        return Ok(Some(candidate));
+    }
+    Ok(None)
+}
