@@ -16,6 +16,9 @@ mod json;
 #[path = "src/names/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the build uses only the parser")]
 mod names;
+#[path = "src/rules/mod.rs"]
+#[allow(dead_code, reason = "the build uses only the parser")]
+mod rules;
 #[path = "src/store/signature.rs"]
 #[allow(dead_code, reason = "the build uses only the verifier")]
 mod signature;

@@ -15,6 +15,7 @@ use crate::host::World;
 use crate::json::JsonError;
 use crate::names::ToolName;
 use crate::policy::{self, Danger};
+use crate::rules::variables::looks_secret;
 use crate::sys::files::read_limited;
 use crate::term;
 use crate::tools::{self, Origin};
@@ -77,13 +78,13 @@ fn lint_file(path: &Path, for_store: bool) -> Result<Vec<String>, Error> {
 /// What a careful author would want to know.
 fn warnings(file: &CocoFile) -> Vec<String> {
     let mut warnings = Vec::new();
-    for name in file.env_passthrough.iter().filter(|name| name.looks_secret()) {
+    for name in file.env_passthrough.iter().filter(|name| looks_secret(name)) {
         warnings.push(format!(
             "/env_passthrough: {name} looks like a secret or an agent; the tool and all it runs can read it"
         ));
     }
     for (name, value) in &file.env {
-        if name.looks_secret() && !value.is_empty() {
+        if looks_secret(name) && !value.is_empty() {
             warnings.push(format!(
                 "/env/{name}: a secret in a coco file is readable by who reads the file; use env_passthrough"
             ));

@@ -6,9 +6,11 @@
 
 use crate::json::{self, JsonError, Value, escape};
 use crate::names::{
-    AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolSpec,
-    is_invisible, nearest,
+    AptName, EnvName, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolSpec, is_invisible,
+    nearest,
 };
+use crate::rules::sandbox_paths::GuestPath;
+use crate::rules::variables;
 
 mod model;
 mod print;
@@ -217,7 +219,7 @@ fn mount_options(text: &str) -> Result<(Access, Relabel), String> {
 }
 
 fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {
-    let mut variables = Vec::new();
+    let mut set = Vec::new();
     let members = object(value, place)?;
     if members.len() > MOST_ENTRIES {
         return Err(too_many(place));
@@ -226,7 +228,7 @@ fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {
         let place = format!("{place}/{}", escape(key));
         let name =
             EnvName::new(key).map_err(|message| JsonError::new(&place, message, "write for example \"NO_COLOR\""))?;
-        if !name.may_be_set() {
+        if !variables::may_be_set(&name) {
             return Err(JsonError::new(
                 &place,
                 format!("{name} is not for a coco file to set"),
@@ -237,16 +239,16 @@ fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {
         if text.contains('\0') {
             return Err(JsonError::new(&place, "the value has a NUL in it", "take it out"));
         }
-        variables.push((name, text.to_owned()));
+        set.push((name, text.to_owned()));
     }
     // The order has no meaning, and one order prints in one way.
-    variables.sort();
-    Ok(variables)
+    set.sort();
+    Ok(set)
 }
 
 fn passthrough(value: &Value, place: &str) -> Parsed<EnvName> {
     let name = checked(value, place, EnvName::new, "write the variable's whole name")?;
-    if !name.may_pass_through() {
+    if !variables::may_pass_through(&name) {
         return Err(JsonError::new(
             place,
             format!("{name} makes programs load or run something, so the caller's value may not reach the tool"),

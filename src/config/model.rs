@@ -1,8 +1,7 @@
 //! What a coco file says, as checked types. The closed variant of each permission stands first.
 
-use crate::names::{
-    AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolSpec,
-};
+use crate::names::{AptName, EnvName, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolSpec};
+use crate::rules::sandbox_paths::GuestPath;
 
 /// One tool's permissions, as its coco file states them.
 #[derive(Debug, Clone, PartialEq, Eq)]

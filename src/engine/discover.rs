@@ -6,11 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Engine, EngineKind, STEERING, SteeringValue};
+use super::{Engine, EngineKind};
 use crate::error::Error;
 use crate::host::World;
 use crate::host::project::projects_of;
 use crate::host::search_path::search_path;
+use crate::rules::variables::{STEERING, SteeringValue};
 use crate::term;
 
 /// Finds the engine: the one that `COCO_RUNTIME` names, else podman, else docker.

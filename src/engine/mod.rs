@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::rules::variables::{PLAIN, STEERING};
+
 pub mod discover;
 
 /// A kind of container engine.
@@ -42,74 +44,6 @@ pub enum UserMapping {
     /// Ids are the same inside and outside.
     Identity,
 }
-
-/// A variable that chooses an engine's configuration, storage or service: containers.conf(5),
-/// storage.conf(5), podman(1), docker(1).
-#[derive(Debug)]
-pub struct Steering {
-    /// Its name.
-    pub name: &'static str,
-    /// What its value is.
-    pub value: SteeringValue,
-}
-
-/// What a [`Steering`] variable's value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SteeringValue {
-    /// A file or directory, whose owner decides what a sandbox is.
-    Path,
-    /// A service's address.
-    Address,
-    /// A name or option that means something in the user's own configuration.
-    Word,
-}
-
-/// All of them. What a client would also read, and is not here or in [`PLAIN`], does not reach it:
-/// `PODMAN_USERNS` for one.
-pub const STEERING: &[Steering] = &[
-    Steering { name: "CONTAINERS_CONF", value: SteeringValue::Path },
-    Steering { name: "CONTAINERS_CONF_OVERRIDE", value: SteeringValue::Path },
-    Steering { name: "CONTAINERS_STORAGE_CONF", value: SteeringValue::Path },
-    Steering { name: "CONTAINERS_REGISTRIES_CONF", value: SteeringValue::Path },
-    Steering { name: "REGISTRY_AUTH_FILE", value: SteeringValue::Path },
-    Steering { name: "DOCKER_CONFIG", value: SteeringValue::Path },
-    Steering { name: "DOCKER_CERT_PATH", value: SteeringValue::Path },
-    Steering { name: "CONTAINER_HOST", value: SteeringValue::Address },
-    Steering { name: "DOCKER_HOST", value: SteeringValue::Address },
-    Steering { name: "CONTAINER_CONNECTION", value: SteeringValue::Word },
-    Steering { name: "DOCKER_CONTEXT", value: SteeringValue::Word },
-    Steering { name: "DOCKER_API_VERSION", value: SteeringValue::Word },
-    Steering { name: "STORAGE_DRIVER", value: SteeringValue::Word },
-    Steering { name: "STORAGE_OPTS", value: SteeringValue::Word },
-];
-
-/// What every program needs to find its user's files, speak the user's language and reach the network.
-const PLAIN: &[&str] = &[
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "PATH",
-    "TMPDIR",
-    "LANG",
-    "TZ",
-    "TERM",
-    "NO_COLOR",
-    "XDG_RUNTIME_DIR",
-    "XDG_CONFIG_HOME",
-    "XDG_CONFIG_DIRS",
-    "XDG_DATA_HOME",
-    "XDG_STATE_HOME",
-    "XDG_CACHE_HOME",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-];
 
 fn reaches_the_client(name: &str) -> bool {
     PLAIN.contains(&name) || name.starts_with("LC_") || STEERING.iter().any(|known| known.name == name)

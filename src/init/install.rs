@@ -17,7 +17,8 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
 
 use super::{Refusal, attend, capabilities, clean_command, search_path, seccomp, which};
-use crate::protocol::control::{self, DATA_GUEST, Installed, Launch, Message, RUNTIMES_GUEST};
+use crate::protocol::control::{self, Installed, Launch, Message};
+use crate::rules::sandbox_paths::{DATA_GUEST, RUNTIMES_GUEST};
 use crate::term;
 
 /// What mise and the package managers need to find. No configuration of the user's or the

@@ -17,7 +17,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::error::EXIT_FAILURE;
-use crate::protocol::control::{self, HELPER_GUEST, HOME_GUEST, Launch, Message, SOCKET_GUEST, Streams, Task};
+use crate::protocol::control::{self, Launch, Message, Streams, Task};
+use crate::rules::sandbox_paths::{HELPER_GUEST, HOME_GUEST, SOCKET_GUEST};
 use crate::term;
 
 mod capabilities;

@@ -23,8 +23,9 @@ use super::Refusal;
 use super::dns::{self, Answer, Query};
 use crate::names::{HostName, Port};
 use crate::protocol::control::Relay;
-use crate::protocol::network::{self, FromHelper, MOST_LISTENERS, NETWORK_GUEST, Open};
+use crate::protocol::network::{self, FromHelper, MOST_LISTENERS, Open};
 use crate::rules::egress::Reach;
+use crate::rules::sandbox_paths::NETWORK_GUEST;
 
 /// Where names are asked for; resolv.conf inside says the same.
 const STUB: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);

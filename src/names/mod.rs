@@ -8,10 +8,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+mod invisible;
 mod network;
+mod similar;
 mod tool_spec;
 
+pub use invisible::is_invisible;
 pub use network::{HostName, HostPattern, Port, PublishedPort, Scope};
+pub use similar::nearest;
 pub use tool_spec::{Backend, RUNTIMES, ToolSpec};
 
 /// Names that no tool may have: the program's own, as it is called on the host and inside.
@@ -55,10 +59,6 @@ checked_string!(
     AptName
 );
 checked_string!(
-    /// An absolute path inside the sandbox, normalised, outside the places that coco owns.
-    GuestPath
-);
-checked_string!(
     /// The name of an engine's network: letters, digits, `_`, `.`, `-`.
     NetworkName
 );
@@ -78,7 +78,7 @@ macro_rules! constructor {
     };
 }
 
-constructor!(ToolName, EnvName, ProgramName, AptName, GuestPath, NetworkName, RelativePath);
+constructor!(ToolName, EnvName, ProgramName, AptName, NetworkName, RelativePath);
 constructor!(HostName, HostPattern, Port, PublishedPort, ToolSpec);
 
 /// Checks a tool's name.
@@ -118,84 +118,6 @@ impl FromStr for EnvName {
     }
 }
 
-impl EnvName {
-    /// Whether a coco file may *set* this variable. `PATH` and the loader's variables decide which
-    /// program runs, and coco's and mise's own ones are not for a tool.
-    pub fn may_be_set(&self) -> bool {
-        let name = self.as_str();
-        !matches!(name, "PATH" | "HOME" | "LD_PRELOAD" | "LD_LIBRARY_PATH" | "LD_AUDIT")
-            && !name.starts_with("COCO_")
-            && !name.starts_with("MISE_")
-    }
-
-    /// Whether the caller's value may be passed in. A variable that makes a program load or run
-    /// something is a way to steer the tool from a project's `.envrc`; such a value has to stand
-    /// in the coco file, where it is read and signed.
-    pub fn may_pass_through(&self) -> bool {
-        const STEERING: &[&str] = &[
-            "NODE_OPTIONS",
-            "NODE_PATH",
-            "BASH_ENV",
-            "ENV",
-            "SHELLOPTS",
-            "BASHOPTS",
-            "PS4",
-            "PROMPT_COMMAND",
-            "IFS",
-            "PYTHONPATH",
-            "PYTHONSTARTUP",
-            "PYTHONHOME",
-            "PYTHONINSPECT",
-            "PERL5OPT",
-            "PERL5LIB",
-            "PERL5DB",
-            "RUBYOPT",
-            "RUBYLIB",
-            "JAVA_TOOL_OPTIONS",
-            "_JAVA_OPTIONS",
-            "JDK_JAVA_OPTIONS",
-            "GIT_SSH_COMMAND",
-            "GIT_SSH",
-            "GIT_ASKPASS",
-            "GIT_EXEC_PATH",
-            "RUSTC_WRAPPER",
-            "RUSTC",
-            "GCONV_PATH",
-            "ZDOTDIR",
-            "XDG_RUNTIME_DIR",
-        ];
-        let name = self.as_str();
-        let upper = name.to_ascii_uppercase();
-        self.may_be_set()
-            && !name.starts_with("LD_")
-            && !name.starts_with("DYLD_")
-            && !name.starts_with("BASH_FUNC_")
-            && !name.starts_with("GIT_CONFIG")
-            && !STEERING.contains(&name)
-            && !matches!(upper.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "ALL_PROXY" | "FTP_PROXY")
-    }
-
-    /// Whether the name looks like a secret's or an agent's; `coco lint` warns about those.
-    pub fn looks_secret(&self) -> bool {
-        let upper = self.as_str().to_ascii_uppercase();
-        [
-            "TOKEN",
-            "SECRET",
-            "PASSWORD",
-            "PASSWD",
-            "API_KEY",
-            "APIKEY",
-            "PRIVATE_KEY",
-            "CREDENTIAL",
-            "ACCESS_KEY",
-            "AUTH_SOCK",
-            "AGENT",
-        ]
-        .iter()
-        .any(|word| upper.contains(word))
-    }
-}
-
 /// Checks a program's name.
 impl FromStr for ProgramName {
     type Err = String;
@@ -227,58 +149,6 @@ impl FromStr for AptName {
         }
         Ok(AptName(text.to_owned()))
     }
-}
-
-/// Where the sandbox keeps what is coco's: mounts of a coco file stay out of these.
-const OWNED_GUEST_TREES: &[&str] = &[
-    "/proc",
-    "/sys",
-    "/dev",
-    "/coco",
-    "/root/.cache",
-    "/run",
-    "/etc",
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib64",
-    "/boot",
-    "/var/run",
-];
-
-/// Directories that the sandbox mounts or needs themselves; below them there is room.
-const SANDBOX_PLACES: &[&str] = &["/", "/tmp", "/var", "/var/tmp", "/home", "/root", "/root/.cache"];
-
-/// Checks a mount's destination: absolute, without `.` and `..`, and outside what the sandbox
-/// itself needs, because a mount there would replace the helper, the names or the loader.
-impl FromStr for GuestPath {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some(rest) = text.strip_prefix('/') else {
-            return Err(format!("{text:?} is not absolute"));
-        };
-        if text.len() > 4096 || text.chars().any(char::is_control) {
-            return Err(format!("{text:?} has control characters or is too long"));
-        }
-        let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
-        if parts.iter().any(|part| *part == "." || *part == "..") {
-            return Err(format!("{text:?} has '.' or '..' in it; write the path that is meant"));
-        }
-        let path = format!("/{}", parts.join("/"));
-        if SANDBOX_PLACES.contains(&path.as_str()) {
-            return Err(format!("{text:?} is a place of the sandbox itself; mount below it"));
-        }
-        if let Some(tree) = OWNED_GUEST_TREES.iter().find(|tree| is_within(&path, tree)) {
-            return Err(format!("{text:?} is inside {tree}, which the sandbox itself needs"));
-        }
-        Ok(GuestPath(path))
-    }
-}
-
-fn is_within(path: &str, tree: &str) -> bool {
-    path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Checks the name of an engine's network (podman's and docker's alphabet). The engines' own
@@ -313,65 +183,6 @@ impl FromStr for RelativePath {
         }
         Ok(RelativePath(trimmed.to_owned()))
     }
-}
-
-/// Whether a letter shows nothing of itself, or moves what stands around it: control characters, line and
-/// paragraph separators, and the format characters (Unicode's categories Cc, Cf, Zl and Zp, with the whole
-/// block of tags). Text with such letters can read as another text.
-pub fn is_invisible(letter: char) -> bool {
-    letter.is_control()
-        || matches!(
-            letter,
-            '\u{ad}'
-                | '\u{600}'..='\u{605}'
-                | '\u{61c}'
-                | '\u{6dd}'
-                | '\u{70f}'
-                | '\u{890}'
-                | '\u{891}'
-                | '\u{8e2}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{110bd}'
-                | '\u{110cd}'
-                | '\u{13430}'..='\u{1343f}'
-                | '\u{1bca0}'..='\u{1bca3}'
-                | '\u{1d173}'..='\u{1d17a}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
-
-/// The known name that is nearest to what was typed, for "did you mean"; at most two edits away.
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|name| (edit_distance(typed, name), name))
-        .filter(|(distance, name)| *distance <= 2 && *distance < name.chars().count())
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein distance; inputs are short names.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().take(80).collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, from) in left.chars().take(80).enumerate() {
-        let mut diagonal = line;
-        let mut previous = line + 1;
-        let mut next = vec![previous];
-        for (to, above) in right.iter().zip(row.iter().skip(1)) {
-            let cost = if from == *to { diagonal } else { 1 + diagonal.min(*above).min(previous) };
-            diagonal = *above;
-            previous = cost;
-            next.push(cost);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -13,43 +13,6 @@ fn tool_names() {
 }
 
 #[test]
-fn guest_paths_stay_out_of_the_sandbox_itself() {
-    for good in ["/workspace", "/home/u/x", "/root/.config/x", "/opt/a b", "//srv//x/"] {
-        assert!(GuestPath::new(good).is_ok(), "{good}");
-    }
-    assert_eq!(GuestPath::new("//srv//x/").unwrap().as_str(), "/srv/x");
-    for bad in [
-        "",
-        "x",
-        "./x",
-        "/",
-        "//",
-        "/proc",
-        "/proc/1",
-        "/dev/x",
-        "/sys",
-        "/coco/data",
-        "/run/coco/coco-init",
-        "/etc/resolv.conf",
-        "/usr/bin",
-        "/a/../etc",
-        "/a/./b",
-        "/tmp",
-        "/root",
-        "/a\nb",
-        "/a\0",
-        "/lib64/x",
-    ] {
-        assert!(GuestPath::new(bad).is_err(), "{bad:?}");
-    }
-    for beside in ["/processes", "/libraries", "/usrlocal", "/var/runs", "/tmp/x"] {
-        assert!(GuestPath::new(beside).is_ok(), "{beside} only begins like a place of the sandbox");
-    }
-    assert!(GuestPath::new(&format!("/{}", "a".repeat(4095))).is_ok());
-    assert!(GuestPath::new(&format!("/{}", "a".repeat(4096))).is_err());
-}
-
-#[test]
 fn program_names_are_no_paths_and_no_options() {
     let longest = "a".repeat(64);
     for good in ["eslint", "python3.12", "g++", "_x", "X", "7z", "a@1", &longest] {
@@ -112,35 +75,6 @@ fn environment_names() {
     for bad in ["", "1A", "A-B", "A=B", "A*", "LC_*", "A\n", "A B", &long] {
         assert!(EnvName::new(bad).is_err(), "{bad:?}");
     }
-    for bad in [
-        "PATH",
-        "LD_PRELOAD",
-        "NODE_OPTIONS",
-        "BASH_ENV",
-        "MISE_TRUSTED_CONFIG_PATHS",
-        "COCO_IMAGE",
-        "HTTPS_PROXY",
-        "http_proxy",
-        "PYTHONPATH",
-        "GIT_CONFIG_COUNT",
-        "LD_AUDIT",
-    ] {
-        assert!(!EnvName::new(bad).unwrap().may_pass_through(), "{bad}");
-    }
-    for good in ["TERM", "LANG", "NO_COLOR", "ANTHROPIC_API_KEY"] {
-        assert!(EnvName::new(good).unwrap().may_pass_through(), "{good}");
-    }
-    for bad in ["PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "COCO_X", "MISE_X"] {
-        assert!(!EnvName::new(bad).unwrap().may_be_set(), "{bad}");
-    }
-    // A value that stands in the coco file is read and signed; the caller's is not.
-    for fixed in ["NODE_OPTIONS", "LD_BIND_NOW", "DYLD_X", "BASH_FUNC_x", "GIT_CONFIG_COUNT", "all_proxy"] {
-        let name = EnvName::new(fixed).unwrap();
-        assert!(name.may_be_set() && !name.may_pass_through(), "{fixed}");
-    }
-    assert!(EnvName::new("GITHUB_TOKEN").unwrap().looks_secret());
-    assert!(EnvName::new("SSH_AUTH_SOCK").unwrap().looks_secret());
-    assert!(!EnvName::new("TERM").unwrap().looks_secret());
 }
 
 #[test]
@@ -311,20 +245,4 @@ fn the_nearest_name() {
     assert_eq!(nearest("zzz", ["mounts", "env"]), None);
     assert_eq!(nearest("mouzzz", ["mounts"]), None, "three edits are another word");
     assert_eq!(nearest("zz", ["rm"]), None, "every word of two letters is two edits away");
-}
-
-#[test]
-fn the_distance_is_the_number_of_edits() {
-    for (left, right, edits) in [
-        ("", "", 0),
-        ("same", "same", 0),
-        ("", "abc", 3),
-        ("abc", "", 3),
-        ("abc", "xyz", 3),
-        ("kitten", "sitting", 3),
-        ("xenv", "env", 1),
-        ("mount", "mounts", 1),
-    ] {
-        assert_eq!(edit_distance(left, right), edits, "{left} {right}");
-    }
 }

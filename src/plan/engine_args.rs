@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{
-    HOSTS, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile, XAUTHORITY_GUEST, journal,
-    runtimes_directory, settable, tool_directory,
+    HOSTS, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile, journal, runtimes_directory, settable,
+    tool_directory,
 };
 use crate::config::{Access, Relabel};
 use crate::engine::{Engine, EngineKind};
@@ -15,9 +15,11 @@ use crate::host::World;
 use crate::names::PublishedPort;
 use crate::network::proxy;
 use crate::plan::record::Record;
-use crate::policy::{CA_GUEST, Creation, Policy, RunNetwork, Shape};
-use crate::protocol::control::{DATA_GUEST, HELPER_GUEST, Launch, RUNTIMES_GUEST, Relay, SOCKET_GUEST, Streams};
-use crate::protocol::network::NETWORK_GUEST;
+use crate::policy::{Creation, Policy, RunNetwork, Shape};
+use crate::protocol::control::{Launch, Relay, Streams};
+use crate::rules::sandbox_paths::{
+    CA_GUEST, CACHE_GUEST, DATA_GUEST, HELPER_GUEST, NETWORK_GUEST, RUNTIMES_GUEST, SOCKET_GUEST, XAUTHORITY_GUEST,
+};
 
 /// A bind mount for the engine.
 pub struct Bind<'a> {
@@ -228,7 +230,7 @@ impl<'a> Builder<'a> {
         self.hidden(policy);
         let own = tool_directory(self.world, self.engine, &policy.tool);
         let cache = own.join("cache");
-        self.bind(&Bind::new(&cache, "/root/.cache", Access::ReadWrite));
+        self.bind(&Bind::new(&cache, CACHE_GUEST, Access::ReadWrite));
         self.directories.push(cache.clone());
         self.in_use.push(cache);
         if let Some(data) = &record.data {

@@ -13,18 +13,15 @@ use crate::host::World;
 use crate::names::ToolName;
 use crate::network::proxy;
 use crate::plan::record::Record;
-use crate::policy::{CA_GUEST, CA_VARIABLES, Policy, Posture, RunNetwork};
-use crate::protocol::control::{
-    DATA_GUEST, Enclosure, Expect, HOME_GUEST, Interfaces, Launch, RUNTIMES_GUEST, Relay, Streams, Task,
-};
+use crate::policy::{Policy, Posture, RunNetwork};
+use crate::protocol::control::{Enclosure, Expect, Interfaces, Launch, Relay, Streams, Task};
+use crate::rules::sandbox_paths::{CA_GUEST, CACHE_GUEST, DATA_GUEST, HOME_GUEST, RUNTIMES_GUEST};
+use crate::rules::variables::CA_VARIABLES;
 
 mod engine_args;
 pub mod record;
 
 use engine_args::{Bind, Builder};
-
-/// Where a private Xauthority is mounted inside.
-pub const XAUTHORITY_GUEST: &str = "/run/coco/xauthority";
 
 /// The most processes that are asked for as `nproc`: podman lowers its own limit to this, and
 /// without CAP_SYS_RESOURCE a runtime can't raise it again (seen with podman 4.3).
@@ -228,7 +225,7 @@ pub fn install_runtimes(policy: &Policy, world: &World, facts: &Facts, engine: &
     builder.option("--cap-drop=all");
     builder.option(format!("--user={}", engine.user(world.uid, world.gid)));
     builder.bind(&Bind::new(&runtimes, RUNTIMES_GUEST, Access::ReadWrite));
-    builder.bind(&Bind::new(&cache, "/root/.cache", Access::ReadWrite));
+    builder.bind(&Bind::new(&cache, CACHE_GUEST, Access::ReadWrite));
     builder.in_use.push(cache);
     builder.directories.push(runtimes);
     let specifiers = policy.installation.runtimes.iter().map(|tool| tool.to_string().into()).collect();
@@ -273,7 +270,7 @@ pub fn install_tool(
         Enclosure::AptCapabilities
     };
     builder.bind(&Bind::new(&data, DATA_GUEST, Access::ReadWrite));
-    builder.bind(&Bind::new(&cache, "/root/.cache", Access::ReadWrite));
+    builder.bind(&Bind::new(&cache, CACHE_GUEST, Access::ReadWrite));
     if !policy.installation.runtimes.is_empty() {
         builder.bind(&Bind::new(&runtimes_directory(world, engine, policy), RUNTIMES_GUEST, Access::ReadOnly));
     }

@@ -15,7 +15,9 @@ use crate::host::World;
 use crate::json;
 use crate::names::{EnvName, ToolName};
 use crate::policy::{Installation, Policy};
-use crate::protocol::control::{DATA_GUEST, Installed, RUNTIMES_GUEST};
+use crate::protocol::control::Installed;
+use crate::rules::sandbox_paths::{DATA_GUEST, RUNTIMES_GUEST};
+use crate::rules::variables::may_be_set;
 use crate::sys::files::{read_limited, write_json};
 use crate::sys::hash::digest;
 
@@ -141,7 +143,7 @@ pub fn accept(installed: Installed) -> Result<Installed, String> {
     }
     for (name, value) in &installed.environment {
         let good =
-            EnvName::new(name).is_ok_and(|name| name.may_be_set()) && !value.contains('\0') && value.len() <= 4096;
+            EnvName::new(name).is_ok_and(|name| may_be_set(&name)) && !value.contains('\0') && value.len() <= 4096;
         if !good {
             return Err(format!("it reports the variable {name:?}"));
         }

@@ -14,10 +14,9 @@ use crate::engine::EngineKind;
 use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Identity, SeLinux};
 use crate::host::Terminals;
-use crate::names::GuestPath;
 use crate::policy::{Hidden, Policy, Shape, decide};
 use crate::protocol::control::Streams;
-use crate::protocol::network::NETWORK_GUEST;
+use crate::rules::sandbox_paths::{GuestPath, NETWORK_GUEST};
 
 #[path = "../../tests/golden/hand_made.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]

@@ -12,20 +12,17 @@ use crate::config::{Access, CocoFile, Isolation, Network, Protect, Relabel, X11}
 use crate::error::Error;
 use crate::facts::{Display, Facts, Identity};
 use crate::host::World;
-use crate::names::{
-    AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec,
-};
+use crate::names::{AptName, EnvName, HostPattern, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec};
 use crate::network::upstream::Upstream;
 use crate::rules::egress::Reach;
+use crate::rules::sandbox_paths::{CA_GUEST, GuestPath, XAUTHORITY_GUEST};
+use crate::rules::variables::CA_VARIABLES;
 
 mod consent;
 mod mounts;
 pub mod permissions;
 
 pub use consent::{Agreement, Danger, dangers, needs_consent};
-
-/// Where the tool starts when nothing of the project is mounted.
-pub const WORKSPACE: &str = "/workspace";
 
 /// The limit on processes and threads where the coco file sets none.
 pub const DEFAULT_PIDS: u32 = 4096;
@@ -357,21 +354,6 @@ fn extra_ports(world: &World) -> Result<Vec<PublishedPort>, Error> {
 /// Variables that only change how output looks; without them a tool would not behave like the bare one.
 const PRESENTATION: &[&str] = &["TERM", "COLORTERM", "NO_COLOR"];
 
-/// The variables by which clients find a CA bundle, each with the client that reads it: OpenSSL and
-/// Go, node, requests, pip, cargo, git, curl.
-pub const CA_VARIABLES: &[&str] = &[
-    "SSL_CERT_FILE",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "CARGO_HTTP_CAINFO",
-    "GIT_SSL_CAINFO",
-    "CURL_CA_BUNDLE",
-];
-
-/// Where the CA bundle is mounted inside.
-pub const CA_GUEST: &str = "/run/coco/ca.crt";
-
 fn environment(file: &CocoFile, world: &World, facts: &Facts, display: Option<&Display>) -> Vec<(EnvName, OsString)> {
     let mut variables: Vec<(EnvName, OsString)> = Vec::new();
     let mut set = |name: &str, value: &OsStr| {
@@ -394,7 +376,7 @@ fn environment(file: &CocoFile, world: &World, facts: &Facts, display: Option<&D
     if let Some(display) = display {
         set("DISPLAY", OsStr::new(&display.name));
         if display.authority.is_some() {
-            set("XAUTHORITY", OsStr::new(crate::plan::XAUTHORITY_GUEST));
+            set("XAUTHORITY", OsStr::new(XAUTHORITY_GUEST));
         }
     }
     for name in &file.env_passthrough {

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::consent::is_home;
-use super::{Creation, Granted, Hidden, Shape, WORKSPACE};
+use super::{Creation, Granted, Hidden, Shape};
 use crate::config::{Access, CocoFile, Mount, MountSource, Relabel, Workdir};
 use crate::error::Error;
 use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Facts, Source, SourceKind};
 use crate::host::World;
-use crate::names::GuestPath;
 use crate::rules::autorun::MOST_MOUNTS;
 use crate::rules::host_paths::{FORBIDDEN_TREES, FORBIDDEN_WHOLE, FORBIDDEN_WRITABLE, OFF_LIMITS_AT_HOME};
+use crate::rules::sandbox_paths::{GuestPath, WORKSPACE};
 use crate::term;
 
 /// The mounts that a tool gets, parents before children. What needs consent was agreed to.

@@ -7,6 +7,7 @@ use crate as coco;
 use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{AtHome, Consent, Source, SourceKind};
 use crate::rules::autorun::MOST_MOUNTS;
+use crate::rules::sandbox_paths::WORKSPACE;
 
 mod consent;
 #[path = "../../tests/golden/hand_made.rs"]

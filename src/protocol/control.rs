@@ -15,17 +15,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::names::HostPattern;
 use crate::rules::egress::Reach;
 
-/// Where the socket is mounted inside.
-pub const SOCKET_GUEST: &str = "/run/coco/control.sock";
-/// Where the helper is mounted inside. Its name is what it is by.
-pub const HELPER_GUEST: &str = "/run/coco/coco-init";
-/// The tool's installation inside.
-pub const DATA_GUEST: &str = "/coco/data";
-/// The runtimes inside.
-pub const RUNTIMES_GUEST: &str = "/coco/runtimes";
-/// The home inside.
-pub const HOME_GUEST: &str = "/root";
-
 /// The largest frame to the helper: arguments and environment, which execve(2) bounds at 2 MiB by
 /// default and 6 MiB at most.
 const MAX_ORDER: usize = 8 << 20;

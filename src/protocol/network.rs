@@ -14,9 +14,6 @@ use rustix::net::{
     SendFlags,
 };
 
-/// Where the socket is mounted inside.
-pub const NETWORK_GUEST: &str = "/run/coco/network.sock";
-
 /// How many listening sockets a helper hands over at most, before it forgets the oldest host.
 pub const MOST_LISTENERS: usize = 400;
 

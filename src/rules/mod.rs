@@ -4,3 +4,5 @@ pub mod addresses;
 pub mod autorun;
 pub mod egress;
 pub mod host_paths;
+pub mod sandbox_paths;
+pub mod variables;

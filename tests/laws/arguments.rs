@@ -7,11 +7,12 @@ use coco::cli::args;
 use coco::cli::table::{Applet, applet};
 use coco::engine::EngineKind;
 use coco::names::{
-    AptName, EnvName, GuestPath, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolName, ToolSpec,
+    AptName, EnvName, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolName, ToolSpec,
 };
 use coco::plan::record::Record;
 use coco::plan::{self, Plan};
 use coco::policy::decide;
+use coco::rules::sandbox_paths::GuestPath;
 use coco::term;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -2,6 +2,7 @@
 
 use coco::config;
 use coco::names::{EnvName, ToolSpec};
+use coco::rules::variables::may_be_set;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -70,7 +71,7 @@ pub fn members() -> impl Strategy<Value = Map<String, Value>> {
         });
     let environment =
         btree_map("[A-Z_][A-Z0-9_]{0,8}", "[^\0]{0,12}", 0..4).prop_filter_map("may be set", |variables| {
-            let good = variables.keys().all(|name| EnvName::new(name).is_ok_and(|name| name.may_be_set()));
+            let good = variables.keys().all(|name| EnvName::new(name).is_ok_and(|name| may_be_set(&name)));
             good.then(|| json!(variables))
         });
     let people = (
