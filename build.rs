@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[path = "src/config/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the build uses only the parser")]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "the build uses only the parser")]
 mod config;
 #[path = "src/json.rs"]
 #[allow(dead_code, reason = "the build uses only the parser")]

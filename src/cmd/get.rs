@@ -16,7 +16,7 @@ pub fn get(world: &World, line: &Line) -> Result<u8, Error> {
     let mut failed = 0;
     let mut names = Vec::new();
     for operand in &line.operands {
-        match crate::tool_name(operand).and_then(|name| absent(world, &name).map(|()| name)) {
+        match crate::tools::tool_name(operand).and_then(|name| absent(world, &name).map(|()| name)) {
             Ok(name) => names.push(name),
             Err(error) => {
                 error.report();

@@ -144,7 +144,7 @@ pub fn down(world: &World, line: &Line) -> Result<u8, Error> {
     } else {
         line.operands
             .iter()
-            .map(|name| Ok(world.directories.bin.join(crate::tool_name(name)?.as_str())))
+            .map(|name| Ok(world.directories.bin.join(crate::tools::tool_name(name)?.as_str())))
             .collect::<Result<_, Error>>()?
     };
     let mut failed = 0;

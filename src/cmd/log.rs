@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::host::World;
 use crate::json::{self, Value};
 use crate::network::log::older;
-use crate::{plan, term, tool_name};
+use crate::tools::tool_name;
+use crate::{plan, term};
 
 /// The longest line that is read, in bytes; the broker's own have less than a tenth.
 const MAX_LINE: usize = 16 << 10;

@@ -5,8 +5,7 @@ use std::ffi::OsString;
 use crate::cli::args::{self, Line, Typed};
 use crate::cli::help;
 use crate::cli::table::{Command, Switch, command_row};
-use crate::engine::Engine;
-use crate::engine::discover;
+use crate::engine::{Engine, discover};
 use crate::error::Error;
 use crate::facts::Facts;
 use crate::host::World;
@@ -15,7 +14,9 @@ use crate::install::image::{self, Cache};
 use crate::names::ToolName;
 use crate::plan::record::Record;
 use crate::policy::{self, Policy};
-use crate::{Mode, explain, plan, run_tool, term, tool_name, tools};
+use crate::run::{self, Mode};
+use crate::tools::{self, tool_name};
+use crate::{explain, plan, term};
 
 mod get;
 mod key;
@@ -100,7 +101,7 @@ fn run(world: &World, line: &Line) -> Result<u8, Error> {
     if learn {
         term::note("warning", &format!("--learn: {name} may reach every public host in this run"));
     }
-    run_tool(world, &name, arguments, if learn { Mode::DangerousLearn } else { Mode::Granted })
+    run::tool(world, &name, arguments, if learn { Mode::DangerousLearn } else { Mode::Granted })
 }
 
 /// What there is to know about a tool before anything is started.

@@ -15,7 +15,9 @@ use crate::rules::variables;
 mod model;
 mod print;
 
-pub use model::{Access, CocoFile, Isolation, Limits, Mount, MountSource, Network, Protect, Relabel, Workdir, X11};
+pub use model::{
+    Access, CocoFile, DEFAULT_PIDS, Isolation, Limits, Mount, MountSource, Network, Protect, Relabel, Workdir, X11,
+};
 
 /// The largest coco file, in bytes.
 pub const MAX_FILE: usize = 64 * 1024;

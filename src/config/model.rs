@@ -175,7 +175,7 @@ pub enum Protect {
     DangerousNothing,
 }
 
-/// Resource limits; `None` is the default of DESIGN section 3.
+/// Resource limits; `None` is the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Memory in bytes.
@@ -185,3 +185,6 @@ pub struct Limits {
     /// CPUs, in thousandths.
     pub milli_cpus: Option<u32>,
 }
+
+/// The limit on processes and threads where the coco file sets none.
+pub const DEFAULT_PIDS: u32 = 4096;

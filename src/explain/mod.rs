@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::config::{Access, CocoFile, Protect, Workdir};
+use crate::config::{Access, CocoFile, DEFAULT_PIDS, Protect, Workdir};
 use crate::engine::Engine;
 use crate::facts::Controllers;
 use crate::names::{HostPattern, Port, ToolName};
@@ -11,7 +11,7 @@ use crate::network::log::{Denial, Denied, Summary};
 use crate::plan::Plan;
 use crate::plan::record::Record;
 use crate::policy::permissions::{self, Grant, Topic};
-use crate::policy::{Creation, DEFAULT_PIDS, Danger, Policy, Posture, RunNetwork};
+use crate::policy::{Creation, Danger, Policy, Posture, RunNetwork};
 use crate::protocol::control::Task;
 use crate::rules::egress::{Protocol, Reach};
 use crate::term;

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::config::{Access, CocoFile, Isolation, Network, Protect, Relabel, X11};
+use crate::config::{Access, CocoFile, DEFAULT_PIDS, Isolation, Network, Protect, Relabel, X11};
 use crate::error::Error;
 use crate::facts::{Display, Facts, Identity};
 use crate::host::World;
@@ -23,9 +23,6 @@ mod mounts;
 pub mod permissions;
 
 pub use consent::{Agreement, Danger, dangers, needs_consent};
-
-/// The limit on processes and threads where the coco file sets none.
-pub const DEFAULT_PIDS: u32 = 4096;
 
 /// What a tool gets.
 #[derive(Debug, Clone, PartialEq)]

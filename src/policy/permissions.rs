@@ -6,11 +6,12 @@
 
 use std::fmt;
 
-use crate::config::{Access, CocoFile, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11};
+use crate::config::{
+    Access, CocoFile, DEFAULT_PIDS, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11,
+};
 use crate::names::{
     AptName, EnvName, HostPattern, NetworkName, PublishedPort, RelativePath, Scope, ToolName, ToolSpec,
 };
-use crate::policy::DEFAULT_PIDS;
 use crate::rules::egress::Protocol;
 use crate::rules::sandbox_paths::GuestPath;
 use crate::term;

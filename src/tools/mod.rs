@@ -1,5 +1,6 @@
 //! The user's coco files: which there are, where they come from, what was consented to.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -94,12 +95,17 @@ pub fn list(world: &World) -> Result<Vec<ToolName>, Error> {
     Ok(names)
 }
 
+/// An operand that has to be a tool's name.
+pub fn tool_name(operand: &OsStr) -> Result<ToolName, Error> {
+    ToolName::new(operand.to_str().unwrap_or("\u{fffd}")).map_err(|message| Error::BadName { message })
+}
+
 /// The named tools, or all of them.
 pub fn named_or_all(world: &World, operands: &[std::ffi::OsString]) -> Result<Vec<ToolName>, Error> {
     if operands.is_empty() {
         return list(world);
     }
-    operands.iter().map(|operand| crate::tool_name(operand)).collect()
+    operands.iter().map(|operand| tool_name(operand)).collect()
 }
 
 /// Where a tool's coco file with these bytes comes from, by the signature beside it.

@@ -1,0 +1,106 @@
+//! One run of a tool: the pipeline, from a name to an exit code.
+
+use std::ffi::OsString;
+
+use crate::engine::discover;
+use crate::error::{self, Error};
+use crate::exec::{self, Outcome};
+use crate::explain;
+use crate::facts::Facts;
+use crate::facts::autorun_scan::Extent;
+use crate::host::World;
+use crate::install;
+use crate::names::ToolName;
+use crate::network::log::Summary;
+use crate::plan;
+use crate::policy;
+use crate::term;
+use crate::tools;
+
+/// Which hosts a run may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Those that the coco file grants.
+    Granted,
+    /// Every public one, to find out which the tool wants; asked for on the command line.
+    DangerousLearn,
+}
+
+/// One run of a tool: the pipeline.
+///
+/// # Errors
+/// Whatever kept the tool from being started; its own failure is an exit code.
+pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) -> Result<u8, Error> {
+    let tool = tools::load(world, name)?;
+    let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
+    let mut policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
+    if mode == Mode::DangerousLearn {
+        policy = policy.dangerous_learn();
+    }
+    let engine = discover::find_engine(world)?;
+    for warning in &policy.warnings {
+        term::note("warning", warning);
+    }
+    for limit in plan::limits_not_set(&tool.file.limits, plan::settable(&engine, &facts)) {
+        term::note("warning", &format!("limits: {limit} is not enforced, your cgroups have no controller for it"));
+    }
+    let stage = install::image::Stage::of(&policy.installation.tool);
+    // Twice at most: an image that the engine has lost is built again, once.
+    for _ in 0..2 {
+        let (image, record) = match install::ready(world, &facts, &policy, &engine, &tool.digest) {
+            Err(Error::Engine { .. }) if install::image::forget_if_lost(world, &engine, stage) => continue,
+            ready => ready?,
+        };
+        let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
+        if world.is_on("COCO_DEBUG") {
+            term::relay(&explain::plan("run phase", &plan));
+        }
+        let (outcome, summary) = exec::run(&plan, world.parent)?;
+        match outcome {
+            Outcome::Exited(code) => {
+                tell_planted(world, &tool, &facts);
+                tell_network(world, &tool, &summary, mode);
+                return Ok(code);
+            }
+            Outcome::EngineFailed(code)
+                if code != error::EXIT_FAILURE || !install::image::forget_if_gone(world, &engine, stage, &image) =>
+            {
+                return Err(Error::Engine {
+                    message: format!("{} did not start the sandbox (exit code {code})", engine.kind.program()),
+                    hint: format!("what it said stands above; its command: coco run --dry-run {name}"),
+                });
+            }
+            Outcome::EngineFailed(_) => {}
+        }
+    }
+    Err(Error::Engine { message: "the engine lost the image again".to_owned(), hint: "try coco rebuild".to_owned() })
+}
+
+/// What a tool has put into a project that would run on the host.
+fn tell_planted(world: &World, tool: &tools::Tool, facts: &Facts) {
+    let (planted, extent) = facts.planted(world, &tool.file);
+    for path in planted {
+        let path = term::path(&path);
+        term::note(
+            "warning",
+            &format!("{} made {path}, which may run programs on your machine: look at it first", tool.name),
+        );
+    }
+    if extent == Extent::CutShort {
+        let words = "made more directories than are looked through for what may run on your machine";
+        term::note("warning", &format!("{} {words}: look yourself", tool.name));
+    }
+}
+
+/// What was denied, and what a learning run has learnt. An editor that reads standard error can
+/// ask for silence; a person at a terminal is always told.
+fn tell_network(world: &World, tool: &tools::Tool, summary: &Summary, mode: Mode) {
+    if world.terminals.stderr || world.variable("COCO_QUIET").is_none() {
+        for line in explain::denied(&tool.name, summary, &tool.path) {
+            term::say(&line);
+        }
+    }
+    if mode == Mode::DangerousLearn {
+        term::relay(&explain::learned(&tool.name, summary, &tool.path));
+    }
+}
