@@ -18,14 +18,16 @@ use crate::run::{self, Mode};
 use crate::tools::{self, tool_name};
 use crate::{explain, plan, term};
 
+mod allow;
 mod get;
 mod key;
 mod links;
+mod lint;
 mod list;
 mod log;
 mod prune;
-mod review;
 mod update;
+mod verify;
 
 /// Runs what was typed after `coco`.
 pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
@@ -52,11 +54,11 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
         Command::Up => links::up(world, &line),
         Command::Down => links::down(world, &line),
         Command::Show => show(world, &first_name(&line)?),
-        Command::Lint => review::lint(world, &line),
-        Command::Verify => review::verify(world, &line),
+        Command::Lint => lint::lint(world, &line),
+        Command::Verify => verify::verify(world, &line),
         Command::Log => log::log(world, &line),
         Command::Search => list::search(world, &line),
-        Command::Allow => review::allow(world, &line, &first_name(&line)?),
+        Command::Allow => allow::allow(world, &line, &first_name(&line)?),
         Command::Upgrade => upgrade(world, &line),
         Command::Prune => prune::prune(world, &line),
         Command::Rebuild => rebuild(world),

@@ -1,24 +1,21 @@
-//! `coco lint`, `coco verify` and `coco allow`: what a coco file says, and who said it.
+//! `coco lint`: checks coco files.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
-use super::{print, reported};
+use super::reported;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
-use crate::config::{self, Access, CocoFile, MAX_FILE, Mount, MountSource, Network};
+use crate::config::{self, Access, CocoFile, MAX_FILE, MountSource, Network};
 use crate::error::Error;
-use crate::facts::{AtHome, Facts};
 use crate::host::World;
 use crate::json::JsonError;
 use crate::names::ToolName;
-use crate::policy::{self, Danger};
+use crate::policy;
 use crate::rules::variables::looks_secret;
 use crate::sys::files::read_limited;
 use crate::term;
-use crate::tools::{self, Origin};
+use crate::tools;
 
 /// Checks coco files.
 pub fn lint(world: &World, line: &Line) -> Result<u8, Error> {
@@ -108,87 +105,4 @@ fn warnings(file: &CocoFile) -> Vec<String> {
         warnings.push("/description is missing; coco list and search show it".to_owned());
     }
     warnings
-}
-
-/// Checks installed coco files against their signatures.
-pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
-    let mut origins = Vec::new();
-    let (mut modified, mut failed) = (0, 0);
-    for name in tools::named_or_all(world, &line.operands)? {
-        // By its bytes: what no longer parses may still be what was signed, or was changed.
-        match tools::read(world, &name).and_then(|bytes| tools::origin(world, &name, &bytes)) {
-            Ok(origin) => {
-                modified += usize::from(matches!(origin, Origin::Modified(_)));
-                origins.push((tools::came_from(world, &name).map(|from| from.store), name, origin));
-            }
-            Err(error) => {
-                error.report();
-                failed += 1;
-            }
-        }
-    }
-    if line.has(Switch::Json) {
-        let rows: Vec<Value> =
-            origins.iter().map(|(store, name, origin)| origin_json(name, origin, store.as_deref())).collect();
-        term::out(&format!("{:#}\n", Value::Array(rows)));
-    } else {
-        let rows: Vec<Vec<String>> = origins
-            .iter()
-            .map(|(store, name, origin)| {
-                let (state, words) = match origin {
-                    Origin::Store { revision, key } => {
-                        let store = store.as_deref().unwrap_or("an unknown store");
-                        ("store", term::printable(&format!("revision {revision}, key {}, from {store}", key.number)))
-                    }
-                    Origin::Local => ("local", "no signature".to_owned()),
-                    Origin::Modified(reason) => ("MODIFIED", reason.clone()),
-                };
-                vec![name.to_string(), state.to_owned(), words]
-            })
-            .collect();
-        term::out(&term::table(&rows));
-    }
-    reported(modified + failed)
-}
-
-fn origin_json(name: &ToolName, origin: &Origin, store: Option<&str>) -> Value {
-    match origin {
-        Origin::Store { revision, key } => {
-            json!({"name": name.as_str(), "state": "store", "revision": revision, "key": key.number, "store": store})
-        }
-        Origin::Local => json!({"name": name.as_str(), "state": "local"}),
-        Origin::Modified(reason) => {
-            json!({"name": name.as_str(), "state": "MODIFIED", "reason": reason, "store": store})
-        }
-    }
-}
-
-/// Shows what a coco file asks for and records that the user agrees, or takes that back.
-pub fn allow(world: &World, line: &Line, name: &ToolName) -> Result<u8, Error> {
-    if line.has(Switch::Revoke) {
-        let was = tools::revoke(world, name)?;
-        return print(if was { "taken back\n" } else { "there was no agreement\n" });
-    }
-    let tool = tools::load(world, name)?;
-    // What can't be looked at here and now is refused when the tool runs, whatever is agreed to.
-    let mut needs = match Facts::gather(world, &tool.file, None) {
-        Ok(facts) => policy::dangers(&tool.file, world, &facts),
-        Err(_) => policy::needs_consent(&tool.file),
-    };
-    needs.retain(|danger| !matches!(danger, Danger::StartedAtHome(_)));
-    let home = if line.has(Switch::Home) {
-        let here = |mount: &&Mount| matches!(mount.src, MountSource::CurrentDirectory | MountSource::Project);
-        needs.extend(tool.file.mounts.iter().filter(here).map(|mount| Danger::StartedAtHome(mount.access)));
-        AtHome::DangerousAllowed
-    } else {
-        AtHome::Refused
-    };
-    if needs.is_empty() {
-        return print(&format!("{name} asks for nothing that needs agreement\n"));
-    }
-    for need in &needs {
-        term::out(&format!("{name} may now have {}\n", term::printable(&need.to_string())));
-    }
-    tools::agree(world, &tool, home)?;
-    print(&format!("this holds until {} changes; coco allow --revoke {name} takes it back\n", term::path(&tool.path)))
 }

@@ -1,0 +1,43 @@
+//! `coco allow`: records that the user agrees to what a coco file asks for, or takes that back.
+
+use super::print;
+use crate::cli::args::Line;
+use crate::cli::table::Switch;
+use crate::config::{Mount, MountSource};
+use crate::error::Error;
+use crate::facts::{AtHome, Facts};
+use crate::host::World;
+use crate::names::ToolName;
+use crate::policy::{self, Danger};
+use crate::term;
+use crate::tools;
+
+/// Shows what a coco file asks for and records that the user agrees, or takes that back.
+pub fn allow(world: &World, line: &Line, name: &ToolName) -> Result<u8, Error> {
+    if line.has(Switch::Revoke) {
+        let was = tools::revoke(world, name)?;
+        return print(if was { "taken back\n" } else { "there was no agreement\n" });
+    }
+    let tool = tools::load(world, name)?;
+    // What can't be looked at here and now is refused when the tool runs, whatever is agreed to.
+    let mut needs = match Facts::gather(world, &tool.file, None) {
+        Ok(facts) => policy::dangers(&tool.file, world, &facts),
+        Err(_) => policy::needs_consent(&tool.file),
+    };
+    needs.retain(|danger| !matches!(danger, Danger::StartedAtHome(_)));
+    let home = if line.has(Switch::Home) {
+        let here = |mount: &&Mount| matches!(mount.src, MountSource::CurrentDirectory | MountSource::Project);
+        needs.extend(tool.file.mounts.iter().filter(here).map(|mount| Danger::StartedAtHome(mount.access)));
+        AtHome::DangerousAllowed
+    } else {
+        AtHome::Refused
+    };
+    if needs.is_empty() {
+        return print(&format!("{name} asks for nothing that needs agreement\n"));
+    }
+    for need in &needs {
+        term::out(&format!("{name} may now have {}\n", term::printable(&need.to_string())));
+    }
+    tools::agree(world, &tool, home)?;
+    print(&format!("this holds until {} changes; coco allow --revoke {name} takes it back\n", term::path(&tool.path)))
+}
