@@ -10,12 +10,14 @@ machine=$here/tests/support/machine.sh
 started=$SECONDS
 # shellcheck source=scripts/surroundings.sh
 . "$here/scripts/surroundings.sh"
+# shellcheck source=scripts/narrate.sh
+. "$here/scripts/narrate.sh"
 
 main() {
     mkdir -p "$demo"
     step 'installing what is missing of podman and its helpers' bash "$machine" packages podman runc uidmap slirp4netns fuse-overlayfs netavark aardvark-dns mmdebstrap ca-certificates binutils make gcc libc6-dev
     surroundings
-    step 'building dist/coco' quietly make --no-print-directory -C "$here" build
+    step 'building dist/coco: cargo fetches crates and compiles them' build
     step 'finding or making the base image' bash "$machine" base podman
     mkdir -p "$demo/bin"
     install -m 0755 "$here/dist/coco" "$demo/bin/coco"
@@ -81,10 +83,18 @@ expect() {
     echo "exit code $code"
 }
 
-quietly() {
+build() {
     local log=$demo/build.log
-    "$@" >"$log" 2>&1 || { tail -40 "$log"; exit 1; }
-    tail -1 "$log"
+    narrate_detail=build_state narrate 8 'building' make_build || { tail -n 40 "$log"; exit 1; }
+    tail -n 1 "$log"
+}
+
+make_build() { make --no-print-directory -C "$here" build >"$log" 2>&1; }
+
+build_state() {
+    last_found "$log" 's/^ *Updating .*/asking for the list of crates/p
+        s/^ *Downloaded \([^ ]*\).*/fetched \1/p
+        s/^ *Compiling \([^ ]*\).*/compiling \1/p'
 }
 
 main
