@@ -13,10 +13,10 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
 MAX_SIZE := 3145728
 
-.PHONY: help build install sign store-check clean demo test check unit e2e attacks bench fuzz mutants store-test
+.PHONY: help build install sign store-check clean demo test check quick unit e2e attacks bench fuzz mutants store-test
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 build: ## build the static program, dist/coco
 	$(STATIC) --release
@@ -47,7 +47,6 @@ clean: ## remove what was built
 # --- trying and testing -----------------------------------------------------
 
 export COCO_TEST_BINARY := $(CURDIR)/dist/coco
-MACHINE := bash tests/support/machine.sh
 
 demo: ## set everything up in .demo and show a tool in its sandbox
 	bash scripts/demo.sh
@@ -55,11 +54,16 @@ demo: ## set everything up in .demo and show a tool in its sandbox
 test: ## install what the tests need and run everything
 	bash scripts/test.sh
 
-check: ## format and lints
+check: ## format, lints, and the lists of packages in the documents
+	bash scripts/check-packages.sh
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-unit: build ## unit, golden, property and integration tests; no engine needed
+quick: ## the unit tests alone
+	$(CARGO) test --locked --lib
+
+unit: ## unit, golden, property and integration tests; no engine needed
+	@echo "unit: building the tests, then running the library's, the integration tests and the laws"
 	$(CARGO) test --locked --lib --test integration --test laws
 
 e2e: build ## end to end on every engine of this machine

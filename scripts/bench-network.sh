@@ -12,7 +12,7 @@ name=bench.example.com
 
 main() {
     [ "$(id -u)" = 0 ] || { echo 'bench-network: needs root, left out'; exit 0; }
-    bash "$machine" packages iproute2 hyperfine jq >/dev/null
+    bash "$machine" packages @bench >/dev/null
     bash "$machine" user >/dev/null
     # Readable by the test user, who runs coco too.
     work=$(mktemp -d /var/tmp/coco-bench.XXXXXX)

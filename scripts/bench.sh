@@ -11,7 +11,7 @@ runs=${COCO_BENCH_RUNS:-40}
 . "$here/scripts/surroundings.sh"
 
 main() {
-    bash "$machine" packages hyperfine jq time
+    bash "$machine" packages @bench
     [ -e "$demo/data/coco/tools/ruff.json" ] || bash "$here/scripts/demo.sh"
     surroundings
     results=$(mktemp -d)

@@ -15,7 +15,7 @@ started=$SECONDS
 
 main() {
     mkdir -p "$demo"
-    step 'installing what is missing of podman and its helpers' bash "$machine" packages podman runc uidmap slirp4netns fuse-overlayfs netavark aardvark-dns mmdebstrap ca-certificates binutils make gcc libc6-dev
+    step 'installing what is missing of podman and its helpers' bash "$machine" packages @demo
     surroundings
     step 'building dist/coco: cargo fetches crates and compiles them' build
     step 'finding or making the base image' bash "$machine" base podman

@@ -9,12 +9,12 @@ started=$SECONDS
 
 main() {
     if [ "$(id -u)" = 0 ]; then
-        step packages bash "$machine" packages
+        step packages bash "$machine" packages @test
         step 'the rootless user' bash "$machine" user
     else
         echo 'test: not root: rootful podman and docker are skipped'
     fi
-    step 'format and lints' make check
+    step 'format, lints and lists of packages' make check
     step 'scripts' scripts
     step build make build
     step 'unit, golden, property, integration' make unit

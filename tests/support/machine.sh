@@ -21,15 +21,15 @@ cache=${COCO_MACHINE_CACHE:-$(
 state=${COCO_MACHINE_STATE:-$(
     if [ "$(id -u)" = 0 ]; then echo /run/coco-machine; else echo "${XDG_RUNTIME_DIR:-$cache}/coco-machine"; fi
 )}
-
-default_packages='iproute2 util-linux podman runc netavark aardvark-dns uidmap slirp4netns passt fuse-overlayfs bubblewrap
-    docker.io iptables python3 mmdebstrap minisign hyperfine jq curl ca-certificates shellcheck'
+# How often a long step says what it is at.
+pulse=${COCO_MACHINE_PULSE:-8}
 
 main() {
     local command=${1:-help}
     [ $# -eq 0 ] || shift
     case $command in
-        packages) packages "$@" ;;
+        packages) part packages.sh; packages "$@" ;;
+        list) part packages.sh; list "${1:?usage: machine.sh list @SET}" ;;
         conf) conf "${1:?usage: machine.sh conf DIR}" ;;
         base) base "$@" ;;
         user) user ;;
@@ -42,57 +42,31 @@ main() {
 
 usage() {
     cat <<'END'
-machine.sh packages [NAME...]   install what is missing of the packages the tests need (root)
+machine.sh packages [NAME...]   install what is missing of these packages and sets of packages, or else of @test (root)
+machine.sh list @SET            print the packages of a set: @coco @base @build @demo @unit @test ...
 machine.sh conf DIR             write DIR/containers.conf and DIR/storage.conf for this machine and user
 machine.sh base ENGINE...       make the base image available; ENGINE: podman (as who calls), rootless (the test user), docker
 machine.sh user                 create the rootless test user, print its variables (root)
 machine.sh as-user COMMAND...   run a command as that user (root)
 machine.sh dockerd start|stop   a docker daemon of our own; start prints its DOCKER_HOST (root)
 Variables: COCO_MACHINE_CACHE, COCO_MACHINE_STATE, COCO_MACHINE_USER, COCO_MACHINE_SUITE,
-           COCO_MACHINE_PULL_SECONDS, COCO_BASE_IMAGE
+           COCO_MACHINE_PULL_SECONDS, COCO_MACHINE_PULSE, COCO_BASE_IMAGE
 END
 }
 
 say() { printf 'machine: %s\n' "$*" >&2; }
 die() { printf 'machine: error: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
-need_root() { [ "$(id -u)" = 0 ] || die "$1 needs root"; }
-
-# --- packages --------------------------------------------------------------------------------------------------------
-
-packages() {
-    # The names are words of a list.
-    # shellcheck disable=SC2086
-    [ $# -gt 0 ] || set -- $default_packages
-    local name wanted started missing=
-    for name in "$@"; do
-        package_installed "$name" || missing="$missing $name"
-    done
-    # Newer Debian has docker's client in a package of its own.
-    if ! have docker && ! package_installed docker-cli && case " $* " in *' docker.io '*) true ;; *) false ;; esac; then
-        missing="$missing docker-cli?"
-    fi
-    if [ -z "$missing" ]; then
-        say 'packages: all there'
-        return
-    fi
-    need_root "installing$missing"
-    started=$(date +%s)
-    apt-get update -qq
-    wanted=
-    for name in $missing; do
-        # A question mark: wanted only if this release has it.
-        case $name in *'?') name=${name%'?'}; package_known "$name" || continue ;; esac
-        wanted="$wanted $name"
-    done
-    say "packages: installing$wanted"
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $wanted >/dev/null
-    say "packages: done in $(($(date +%s) - started)) s"
+# Other files are read when they are needed: `user_conf` pipes this one alone.
+part() {
+    # shellcheck source=/dev/null
+    . "$(dirname "$0")/$1"
 }
-
-package_installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
-package_known() { apt-cache show "$1" >/dev/null 2>&1; }
+narrated() {
+    part ../../scripts/narrate.sh
+    narrate "$pulse" "$@"
+}
+need_root() { [ "$(id -u)" = 0 ] || die "$1 needs root"; }
 
 # --- engine configuration --------------------------------------------------------------------------------------------
 
@@ -208,8 +182,16 @@ base() {
 base_present() {
     case $1 in
         docker) engine_run docker image inspect "$base_image" >/dev/null 2>&1 ;;
-        *) engine_run "$1" image exists "$base_image" ;;
+        *) base_exists "$1" ;;
     esac
+}
+
+# A first call of podman's warns of network plugins that nothing here uses; a failure of it is shown.
+base_exists() {
+    local code=0 said
+    said=$(engine_run "$1" image exists "$base_image" 2>&1) || code=$?
+    [ "$code" -le 1 ] || die "base: $1 can't be asked for its images: $said"
+    return "$code"
 }
 
 # One try for all engines: where a registry didn't answer the first, it isn't asked again.
@@ -217,10 +199,12 @@ base_pull() {
     local started
     [ ! -e "$(base_tar)" ] || return 1
     started=$(date +%s)
-    if engine_run "$1" pull -q "$base_image" >/dev/null 2>&1; then return 0; fi
+    if narrated "$1 pulls $base_image (at most $pull_seconds s)" engine_pull "$1"; then return 0; fi
     say "base: no pull for $1 ($(($(date +%s) - started)) s), making it from Debian's packages"
     return 1
 }
+
+engine_pull() { engine_run "$1" pull -q "$base_image" >/dev/null 2>&1; }
 
 base_import() {
     local tar started
@@ -233,35 +217,54 @@ base_import() {
         [ -e "$tar" ] || base_make "$tar"
     ) 9>"$cache/base.lock"
     started=$(date +%s)
-    engine_run "$1" import --change 'CMD ["bash"]' - "$base_image" <"$tar" >/dev/null 2>&1 \
-        || die "base: $1 could not import $tar"
+    work_file=$cache/import.log
+    narrated "$1 imports the base image" engine_import "$1" "$tar" \
+        || die "base: $1 could not import $tar: $(tail -n 3 "$work_file")"
     say "base: $1 imported $base_image in $(($(date +%s) - started)) s"
 }
 
+engine_import() { engine_run "$1" import --change 'CMD ["bash"]' - "$base_image" <"$2" >/dev/null 2>"$work_file"; }
+
 base_tar() { echo "$cache/base-$suite-$(dpkg --print-architecture).tar"; }
 
-# The mirror is the one that this machine's own apt uses. As an ordinary user, mmdebstrap works in a user namespace.
+# The documentation is left out as in Debian's own slim images. A testing release's index expires within a week, and a
+# mirror may be older than that.
 base_make() {
-    local mirror started
-    have mmdebstrap || die 'base: mmdebstrap is missing (machine.sh packages)'
-    # The dollars are apt's.
-    # shellcheck disable=SC2016
-    mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
-        | sed -n 's/^Debian //p' | head -n 1)
-    [ -n "$mirror" ] || die 'base: apt knows no Debian mirror (apt-get update)'
-    started=$(date +%s)
-    # A testing release's index expires within a week, and a mirror may be older than that. The documentation is left
-    # out as in Debian's own slim images.
-    mmdebstrap --quiet --variant=minbase --format=tar \
+    bootstrap "$suite" "$1" 'making the base image of Debian packages' \
         --aptopt='Acquire::Check-Valid-Until "false"' \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' \
-        --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-        "$suite" "$1.part" "$mirror" || die 'base: mmdebstrap failed'
-    mv "$1.part" "$1"
-    say "base: made $1 in $(($(date +%s) - started)) s"
+        --dpkgopt='path-include=/usr/share/doc/*/copyright'
 }
+
+# bootstrap SUITE TAR WHAT OPTION...: a root directory of Debian's smallest variant, as a tar. The mirror is the one
+# that this machine's own apt uses. As an ordinary user, mmdebstrap works in a user namespace.
+bootstrap() {
+    local suite=$1 tar=$2 what=$3 mirror started
+    shift 3
+    have mmdebstrap || die "$what: mmdebstrap is missing (as root: apt-get install mmdebstrap)"
+    # The dollars are apt's.
+    # shellcheck disable=SC2016
+    mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
+        | sed -n 's/^Debian //p' | head -n 1)
+    [ -n "$mirror" ] || die "$what: apt knows no Debian mirror (as root: apt-get update)"
+    started=$(date +%s)
+    work_file=$tar.log
+    narrate_detail=bootstrap_state narrated "$what ($suite)" mmdebstrap_into "$suite" "$tar.part" "$mirror" "$@" \
+        || { tail -n 20 "$work_file" >&2; die "$what: mmdebstrap failed"; }
+    mv "$tar.part" "$tar"
+    rm -f "$work_file"
+    say "$what: made $tar in $(($(date +%s) - started)) s"
+}
+
+mmdebstrap_into() {
+    local suite=$1 tar=$2 mirror=$3
+    shift 3
+    mmdebstrap --variant=minbase --format=tar "$@" "$suite" "$tar" "$mirror" >"$work_file" 2>&1
+}
+
+bootstrap_state() { last_found "$work_file" 's/^I: //p'; }
 
 # Runs an engine's client: $1 is podman, rootless or docker.
 engine_run() {
@@ -329,7 +332,6 @@ user_conf() { as_user bash -s conf "$1" <"$0"; }
 
 # Only what a login would give, plus what says how to reach and trust the network, and coco's own settings.
 as_user() {
-    local home runtime
     need_root as-user
     [ $# -gt 0 ] || die 'as-user: name a command'
     id "$test_user" >/dev/null 2>&1 || die "as-user: no user $test_user (machine.sh user)"
