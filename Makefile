@@ -21,7 +21,7 @@ help: ## list the targets
 build: ## build the static program, dist/coco
 	$(STATIC) --release
 	@mkdir -p dist
-	@cp "$(CARGO_TARGET_DIR)/$(TARGET)/release/coco" dist/coco.new
+	@install -m 0755 "$(CARGO_TARGET_DIR)/$(TARGET)/release/coco" dist/coco.new
 	@! readelf -lW dist/coco.new | grep -q INTERP || { echo "dist/coco is not static" >&2; rm dist/coco.new; exit 1; }
 	@test "$$(stat -c %s dist/coco.new)" -le $(MAX_SIZE) || { echo "dist/coco has more than $(MAX_SIZE) bytes" >&2; rm dist/coco.new; exit 1; }
 	@mv dist/coco.new dist/coco
@@ -47,6 +47,8 @@ clean: ## remove what was built
 # --- trying and testing -----------------------------------------------------
 
 export COCO_TEST_BINARY := $(CURDIR)/dist/coco
+# What the tests make is for the rootless user as well, whatever the caller's umask.
+REACHED := umask 022 && bash tests/support/machine.sh reach dist/coco &&
 
 demo: ## set everything up in .demo and show a tool in its sandbox
 	bash scripts/demo.sh
@@ -67,10 +69,10 @@ unit: ## unit, golden, property and integration tests; no engine needed
 	$(CARGO) test --locked --lib --test integration --test laws
 
 e2e: build ## end to end on every engine of this machine
-	$(CARGO) test --locked --test e2e
+	$(REACHED) $(CARGO) test --locked --test e2e
 
 attacks: build ## every attack, on every engine of this machine
-	bash scripts/attacks.sh $(CARGO)
+	$(REACHED) bash scripts/attacks.sh $(CARGO)
 
 bench: build ## speed, side by side, as ratios
 	bash scripts/bench.sh

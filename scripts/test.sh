@@ -2,6 +2,7 @@
 # All tests, from nothing: installs what they need, then format, lints, unit, golden, property,
 # integration, end to end and attacks. `make test` and CI call it.
 set -eu
+umask 022
 
 cd "$(dirname "$0")/.."
 machine=tests/support/machine.sh
@@ -17,6 +18,7 @@ main() {
     step 'format, lints and lists of packages' make check
     step 'scripts' scripts
     step build make build
+    step 'the rootless user can run it' bash "$machine" reach dist/coco
     step 'unit, golden, property, integration' make unit
     if [ -n "${SSL_CERT_FILE:-}" ]; then export COCO_CA_BUNDLE=${COCO_CA_BUNDLE:-$SSL_CERT_FILE}; fi
     step 'end to end' make e2e

@@ -21,6 +21,9 @@ cache=${COCO_MACHINE_CACHE:-$(
 state=${COCO_MACHINE_STATE:-$(
     if [ "$(id -u)" = 0 ]; then echo /run/coco-machine; else echo "${XDG_RUNTIME_DIR:-$cache}/coco-machine"; fi
 )}
+# Where the tests have their homes, as in tests/support/mod.rs.
+test_state=${COCO_TEST_STATE:-/var/tmp/coco-tests-$(id -u)}
+
 # How often a long step says what it is at.
 pulse=${COCO_MACHINE_PULSE:-8}
 
@@ -34,6 +37,7 @@ main() {
         base) base "$@" ;;
         user) user ;;
         as-user) as_user "$@" ;;
+        reach) reach "${1:?usage: machine.sh reach FILE}" ;;
         dockerd) dockerd_command "${1:-}" ;;
         help | -h | --help) usage ;;
         *) usage >&2; die "unknown command: $command" ;;
@@ -48,6 +52,7 @@ machine.sh conf DIR             write DIR/containers.conf and DIR/storage.conf f
 machine.sh base ENGINE...       make the base image available; ENGINE: podman (as who calls), rootless (the test user), docker
 machine.sh user                 create the rootless test user, print its variables (root)
 machine.sh as-user COMMAND...   run a command as that user (root)
+machine.sh reach FILE           check that that user can run this program from where the tests put it
 machine.sh dockerd start|stop   a docker daemon of our own; start prints its DOCKER_HOST (root)
 Variables: COCO_MACHINE_CACHE, COCO_MACHINE_STATE, COCO_MACHINE_USER, COCO_MACHINE_SUITE,
            COCO_MACHINE_PULL_SECONDS, COCO_MACHINE_PULSE, COCO_BASE_IMAGE
@@ -340,13 +345,32 @@ as_user() {
     for name in $(passed_names); do
         set -- "$name=${!name}" "$@"
     done
-    setpriv --reuid "$test_user" --regid "$test_user" --init-groups --inh-caps=-all -- env -i \
+    # At home, as after a login: podman refuses a directory that its caller can't enter, as this one may be.
+    setpriv --reuid "$test_user" --regid "$test_user" --init-groups --inh-caps=-all -- env -i -C "$home" \
         HOME="$home" USER="$test_user" LOGNAME="$test_user" SHELL=/bin/sh \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         XDG_RUNTIME_DIR="$(user_runtime)" \
         CONTAINERS_CONF="$home/coco-machine/containers.conf" \
         CONTAINERS_STORAGE_CONF="$home/coco-machine/storage.conf" \
         "$@"
+}
+
+# Whether the test user can run a program from where the tests put it: one error here instead of one in each test. The
+# checkout itself may be closed to that user, as one in root's home is.
+reach() {
+    local copy problem
+    [ -x "$1" ] || die "reach: no program $1 (make build)"
+    [ "$(id -u)" = 0 ] || return 0
+    user >/dev/null
+    mkdir -p "$test_state"
+    copy=$(mktemp -d "$test_state/reach.XXXXXX")
+    chmod 0755 "$copy"
+    # By its own name: by another one it would be a tool.
+    cp "$1" "$copy/coco"
+    problem=$(as_user "$copy/coco" --version 2>&1 >/dev/null) || problem=${problem:-it failed}
+    rm -rf "$copy"
+    [ -z "$problem" ] || die "reach: the tests' user, $test_user, can't run programs in $test_state: $problem
+machine: hint: see \`namei -l $test_state\` and \`ls -l $1\`; COCO_TEST_STATE=DIR takes another directory"
 }
 
 passed_names() {
@@ -363,7 +387,8 @@ dockerd_command() {
     case $1 in
         start) dockerd_start ;;
         stop) dockerd_stop ;;
-        *) die 'usage: machine.sh dockerd start|stop' ;;
+        *) die 'usage: machine.sh reach FILE           check that that user can run this program from where the tests put it
+machine.sh dockerd start|stop' ;;
     esac
 }
 
