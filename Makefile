@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
 MAX_SIZE := 3145728
 
-.PHONY: help build install sign store-check clean demo test check quick unit e2e attacks bench fuzz mutants store-test
+.PHONY: help build install sign store-check clean demo test check quick unit clean-room clean-room-demo e2e attacks bench fuzz mutants store-test
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -55,6 +55,13 @@ demo: ## set everything up in .demo and show a tool in its sandbox
 
 test: ## install what the tests need and run everything
 	bash scripts/test.sh
+
+CLEAN_ROOM ?=
+clean-room: ## try the last commit on a bare Debian (as root; an hour or more; CLEAN_ROOM="demo install" for some parts)
+	bash scripts/clean-room.sh $(CLEAN_ROOM)
+
+clean-room-demo: ## that with the part `demo` alone: make demo, as root
+	bash scripts/clean-room.sh demo
 
 check: ## format, lints, and the lists of packages in the documents
 	bash scripts/check-packages.sh

@@ -10,6 +10,7 @@ set -eu
 
 base_image=${COCO_BASE_IMAGE:-docker.io/library/debian:forky-slim}
 suite=${COCO_MACHINE_SUITE:-forky}
+root_suite=${COCO_MACHINE_ROOT_SUITE:-bookworm}
 test_user=${COCO_MACHINE_USER:-cocotest}
 pull_seconds=${COCO_MACHINE_PULL_SECONDS:-20}
 
@@ -33,6 +34,7 @@ main() {
     case $command in
         packages) part packages.sh; packages "$@" ;;
         list) part packages.sh; list "${1:?usage: machine.sh list @SET}" ;;
+        root) part packages.sh; root ;;
         conf) conf "${1:?usage: machine.sh conf DIR}" ;;
         base) base "$@" ;;
         user) user ;;
@@ -48,6 +50,7 @@ usage() {
     cat <<'END'
 machine.sh packages [NAME...]   install what is missing of these packages and sets of packages, or else of @test (root)
 machine.sh list @SET            print the packages of a set: @coco @base @build @demo @unit @test ...
+machine.sh root                 make a bare Debian root with the packages of @newcomer, print its tar (root)
 machine.sh conf DIR             write DIR/containers.conf and DIR/storage.conf for this machine and user
 machine.sh base ENGINE...       make the base image available; ENGINE: podman (as who calls), rootless (the test user), docker
 machine.sh user                 create the rootless test user, print its variables (root)
@@ -55,7 +58,7 @@ machine.sh as-user COMMAND...   run a command as that user (root)
 machine.sh reach FILE           check that that user can run this program from where the tests put it
 machine.sh dockerd start|stop   a docker daemon of our own; start prints its DOCKER_HOST (root)
 Variables: COCO_MACHINE_CACHE, COCO_MACHINE_STATE, COCO_MACHINE_USER, COCO_MACHINE_SUITE,
-           COCO_MACHINE_PULL_SECONDS, COCO_MACHINE_PULSE, COCO_BASE_IMAGE
+           COCO_MACHINE_ROOT_SUITE, COCO_MACHINE_PULL_SECONDS, COCO_MACHINE_PULSE, COCO_BASE_IMAGE
 END
 }
 
@@ -270,6 +273,20 @@ mmdebstrap_into() {
 }
 
 bootstrap_state() { last_found "$work_file" 's/^I: //p'; }
+
+# A bare root for scripts/clean-room.sh: prints the tar's path.
+root() {
+    local tar
+    need_root root
+    tar=$cache/root-$root_suite-$(dpkg --print-architecture).tar
+    mkdir -p "$cache"
+    (
+        flock 9
+        [ -e "$tar" ] || bootstrap "$root_suite" "$tar" 'making a bare root' \
+            --include="$(list @newcomer | tr ' ' ',')"
+    ) 9>"$cache/root.lock"
+    echo "$tar"
+}
 
 # Runs an engine's client: $1 is podman, rootless or docker.
 engine_run() {
