@@ -103,13 +103,14 @@ near() {
         sh -c 'mount --bind "$1/hosts" /etc/hosts && shift && exec "$@"' sh "$work" "$@"
 }
 
-as_root() { near env CONTAINERS_CONF="$work/conf/containers.conf" HOME="$home" XDG_RUNTIME_DIR="$home/run" COCO_IMAGE=localhost/coco:python "$@"; }
-as_user() { near env COCO_IMAGE=localhost/coco:python COCO_MACHINE_USER="${COCO_MACHINE_USER:-cocotest}" bash "$machine" as-user env XDG_DATA_HOME="$home/data" XDG_STATE_HOME="$home/state" XDG_CONFIG_HOME="$home/config" "$@"; }
+# In a project: elsewhere coco asks, or refuses.
+as_root() { near env -C "$home/project" CONTAINERS_CONF="$work/conf/containers.conf" HOME="$home" XDG_RUNTIME_DIR="$home/run" COCO_IMAGE=localhost/coco:python "$@"; }
+as_user() { near env COCO_IMAGE=localhost/coco:python COCO_MACHINE_USER="${COCO_MACHINE_USER:-cocotest}" bash "$machine" as-user env -C "$home/project" XDG_DATA_HOME="$home/data" XDG_STATE_HOME="$home/state" XDG_CONFIG_HOME="$home/config" "$@"; }
 
 one() {
     local title=$1 as=$3 tools
     home=$2
-    mkdir -p "$home/run"
+    mkdir -p "$home/run" "$home/project"
     chmod 0700 "$home/run"
     # shellcheck disable=SC2249
     case $as in

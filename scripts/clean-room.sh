@@ -164,7 +164,7 @@ step() {
 }
 
 logged() { "$@" >"$log" 2>&1; }
-log_end() { last_found "$log" 's/^[^a-zA-Z]*\([a-zA-Z].*\)/\1/p'; }
+log_end() { last_found "$log" 's/^ *\.\.\. [0-9]* s: //; s/^[^a-zA-Z]*\([a-zA-Z].*\)/\1/p'; }
 
 # heard COMMAND...: fails when it says nothing for too long.
 heard() { "$@" 2>&1 | listen; }
