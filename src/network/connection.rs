@@ -190,7 +190,7 @@ fn names(hello: &ClientHello, host: &HostName) -> Result<(), Ended> {
 fn web(context: &Context, host: &HostName, port: Port, client: &TcpStream) -> Result<(), Ended> {
     granted(context, host, port)?;
     let mut head = Head::new(client, HEAD_TIME);
-    let first = head.until(http::request_head).map_err(expectation)?;
+    let first = head.until(http::request_head)?;
     is_for(&first, host, port)?;
     let server = dial(context, host, port)?;
     let counts = Arc::new(Counts::default());
@@ -271,7 +271,7 @@ fn requests(
         }
         head.patience = Some(HEAD_TIME);
         head.deadline = Instant::now() + HEAD_TIME;
-        request = head.until(http::request_head)?;
+        request = head.until(http::request_head).map_err(too_late_to_tell)?;
         is_for(&request, host, port)?;
     }
 }
@@ -338,13 +338,28 @@ fn is_for(request: &Request, host: &HostName, port: Port) -> Result<(), Ended> {
     }
 }
 
-/// Not a denial of a host's: the client may ask again in another way.
-fn expectation(ended: Ended) -> Ended {
+/// An expectation of a later request: the connection just ends, so nobody is told to ask again without it, and the
+/// journal has to say why.
+fn too_late_to_tell(ended: Ended) -> Ended {
     match ended {
-        Ended::Denied(Denial::Unjudged(reason)) if reason == http::Rejected::Forbidden("Expect").to_string() => {
-            Ended::Denied(Denial::Expectation)
-        }
+        Ended::Denied(Denial::Expectation) => unjudged(&http::Rejected::Expectation),
         other => other,
+    }
+}
+
+impl From<tls_hello::Rejected> for Denial {
+    fn from(rejected: tls_hello::Rejected) -> Denial {
+        Denial::Unjudged(rejected.to_string())
+    }
+}
+
+impl From<http::Rejected> for Denial {
+    fn from(rejected: http::Rejected) -> Denial {
+        match rejected {
+            // Not a denial of a host's: the client may ask again in another way.
+            http::Rejected::Expectation => Denial::Expectation,
+            other => Denial::Unjudged(other.to_string()),
+        }
     }
 }
 
@@ -372,10 +387,13 @@ impl<'a> Head<'a> {
     }
 
     /// Reads until `parse` has a whole message, or refuses what is there. The parser bounds it.
-    fn until<T, E: ToString>(&mut self, mut parse: impl FnMut(&[u8]) -> Result<Progress<T>, E>) -> Result<T, Ended> {
+    fn until<T, E: Into<Denial>>(
+        &mut self,
+        mut parse: impl FnMut(&[u8]) -> Result<Progress<T>, E>,
+    ) -> Result<T, Ended> {
         loop {
             if !self.bytes.is_empty()
-                && let Progress::Complete(message) = parse(&self.bytes).map_err(|error| unjudged(&error))?
+                && let Progress::Complete(message) = parse(&self.bytes).map_err(|error| Ended::Denied(error.into()))?
             {
                 return Ok(message);
             }

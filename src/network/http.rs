@@ -68,6 +68,8 @@ pub enum Rejected {
     NoHost,
     /// A request for something else than a resource of the host that it names.
     Forbidden(&'static str),
+    /// The client waits to be told to go on before it sends the body.
+    Expectation,
 }
 
 impl fmt::Display for Rejected {
@@ -78,6 +80,7 @@ impl fmt::Display for Rejected {
             Rejected::TooLong => formatter.write_str("a head that is too long"),
             Rejected::NoHost => formatter.write_str("no Host header"),
             Rejected::Forbidden(what) => write!(formatter, "not allowed in plain HTTP: {what}"),
+            Rejected::Expectation => formatter.write_str("not allowed in plain HTTP: Expect"),
         }
     }
 }
@@ -285,7 +288,7 @@ impl Headers {
             b"http2-settings" => return Err(Rejected::Forbidden("HTTP/2")),
             // A server that answers before the body leaves it open whether a body or a request
             // follows, and client and server may agree on the one that is not judged.
-            b"expect" => return Err(Rejected::Forbidden("Expect")),
+            b"expect" => return Err(Rejected::Expectation),
             b"connection" => connection(value)?,
             _ => {}
         }

@@ -196,6 +196,8 @@ tries('good after', http, api, get(api))
         site.api.http.text()
     );
     assert_eq!(site.other.connections(), 0);
+    // Not a refusal of the host: the client is told to ask again without waiting for a word.
+    assert!(shown.get("smuggled expect").starts_with("417coco:"), "{shown:?}");
     let ambiguous = [
         "both lengths",
         "both turned",

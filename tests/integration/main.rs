@@ -17,6 +17,8 @@ mod engine_arguments;
 #[cfg(test)]
 mod environment;
 #[cfg(test)]
+mod expectations;
+#[cfg(test)]
 mod hostile_stores;
 #[cfg(test)]
 mod images;

@@ -216,7 +216,7 @@ fn a_body_that_a_server_might_not_read_is_refused() {
         }
         assert!(lines(&format!("{method} / HTTP/1.1"), &["Host: a.example", "Content-Length: 0"]).is_ok());
     }
-    assert_eq!(post(&["Expect: 100-continue", "Content-Length: 5"]), Err(Rejected::Forbidden("Expect")));
+    assert_eq!(post(&["Expect: 100-continue", "Content-Length: 5"]), Err(Rejected::Expectation));
 }
 
 #[test]
@@ -248,6 +248,7 @@ fn the_words_for_the_log_are_short() {
     assert_eq!(Rejected::NoHost.to_string(), "no Host header");
     assert_eq!(Rejected::TooLong.to_string(), "a head that is too long");
     assert_eq!(Rejected::Forbidden("CONNECT").to_string(), "not allowed in plain HTTP: CONNECT");
+    assert_eq!(Rejected::Expectation.to_string(), "not allowed in plain HTTP: Expect");
     assert_eq!(Rejected::Malformed("this").to_string(), "malformed HTTP: this");
 }
 
