@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::copy::{self, Counts};
+use super::denial::Denial;
 use super::dial::{Dialler, Grant, NoConnection};
 use super::http::{self, Body, Chunks, Request};
-use super::log::{Denial, Journal};
+use super::log::Journal;
 use super::tls_hello::{self, ClientHello};
 use super::{Progress, reset};
 use crate::names::{HostName, Port};

@@ -8,9 +8,11 @@ use rustix::net::sockopt;
 
 mod connection;
 mod copy;
+pub mod denial;
 mod dial;
 pub mod http;
 pub mod log;
+pub mod orders;
 pub mod proxy;
 pub mod tls_hello;
 pub mod upstream;

@@ -27,34 +27,13 @@ use rustix::net::{
 use crate::error::Error;
 use crate::names::{HostName, Port, PublishedPort};
 use crate::protocol::network::{self, FromHelper, MOST_LISTENERS, Open};
-use crate::rules::egress::Reach;
 
 use super::connection::{self, Context};
 use super::dial::{Dialler, Resolve};
-use super::log::{Denial, Journal, Summary};
-use super::upstream::Upstream;
+use super::denial::Denial;
+use super::log::{Journal, Summary};
+use super::orders::Orders;
 use super::{STACK, WRITE_TIME, copy, locked, reset};
-
-/// What the broker of one sandbox does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Orders {
-    /// What may be reached.
-    pub reach: Reach,
-    /// The host's ports that lead into the sandbox.
-    pub ports: Vec<PublishedPort>,
-    /// How hosts are reached.
-    pub upstream: Upstream,
-    /// This program, for its guard.
-    pub program: PathBuf,
-    /// The host's program that looks names up; `None` where there is none.
-    pub getent: Option<PathBuf>,
-    /// The file for the journal.
-    pub journal: PathBuf,
-    /// Whose connections, for the journal.
-    pub tool: String,
-    /// Which phase, for the journal.
-    pub phase: &'static str,
-}
 
 /// The most connections at a time. Each has two descriptors, and up to four more while it moves
 /// much.

@@ -13,7 +13,7 @@ use crate::engine::{Engine, EngineKind};
 use crate::facts::{Facts, SeLinux};
 use crate::host::World;
 use crate::names::PublishedPort;
-use crate::network::proxy;
+use crate::network::orders::Orders;
 use crate::plan::record::Record;
 use crate::policy::{Creation, Policy, RunNetwork, Shape};
 use crate::protocol::control::{Launch, Relay, Streams};
@@ -51,7 +51,7 @@ pub struct Builder<'a> {
     pub in_use: Vec<PathBuf>,
     mount_points: Vec<OsString>,
     relay: Relay,
-    broker: Option<proxy::Orders>,
+    broker: Option<Orders>,
 }
 
 impl<'a> Builder<'a> {
@@ -165,7 +165,7 @@ impl<'a> Builder<'a> {
         };
         let socket = self.run_directory.join(NETWORK_SOCKET);
         self.bind(&Bind::new(&socket, NETWORK_GUEST, Access::ReadOnly));
-        self.broker = Some(proxy::Orders {
+        self.broker = Some(Orders {
             reach: network.reach().unwrap_or_default(),
             ports,
             upstream: facts.upstream.clone(),

@@ -11,7 +11,7 @@ use crate::engine::{Engine, EngineKind, UserMapping};
 use crate::facts::{Controllers, Facts};
 use crate::host::World;
 use crate::names::ToolName;
-use crate::network::proxy;
+use crate::network::orders::Orders;
 use crate::plan::record::Record;
 use crate::policy::{Policy, Posture, RunNetwork};
 use crate::protocol::control::{Enclosure, Expect, Interfaces, Launch, Relay, Streams, Task};
@@ -48,7 +48,7 @@ pub struct Plan {
     /// Directories that running tools hold a lock on, so that none is removed under them.
     pub in_use: Vec<PathBuf>,
     /// What the broker does; `None` where there is nothing for it to do.
-    pub broker: Option<proxy::Orders>,
+    pub broker: Option<Orders>,
     /// What the standard streams are.
     pub streams: Streams,
 }

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use coco::names::HostPattern;
-use coco::network::log::{Denial, Summary};
-use coco::network::proxy::{Broker, Orders, bind_all};
+use coco::network::denial::Denial;
+use coco::network::log::Summary;
+use coco::network::orders::Orders;
+use coco::network::proxy::{Broker, bind_all};
 use coco::network::upstream::Upstream;
 use coco::protocol::network::{FromHelper, tell};
 use coco::rules::egress::Reach;
