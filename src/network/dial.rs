@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, 
 use super::locked;
 use crate::names::{HostName, Port};
 use crate::network::upstream::{Proxy, Upstream};
-use crate::rules::addresses::is_public;
+use crate::rules::egress::is_public;
 
 /// Asks the host's own resolver for the addresses of a name, best first.
 pub type Resolve = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;

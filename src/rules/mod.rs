@@ -1,6 +1,5 @@
 //! What a reviewer comes for, as data: nothing here but the standard library and `names`.
 
-pub mod addresses;
 pub mod autorun;
 pub mod egress;
 pub mod host_paths;
