@@ -29,8 +29,8 @@ use crate::names::{HostName, Port, PublishedPort};
 use crate::protocol::network::{self, FromHelper, MOST_LISTENERS, Open};
 
 use super::connection::{self, Context};
-use super::dial::{Dialler, Resolve};
 use super::denial::Denial;
+use super::dial::{Dialler, Resolve};
 use super::log::{Journal, Summary};
 use super::orders::Orders;
 use super::{STACK, WRITE_TIME, copy, locked, reset};

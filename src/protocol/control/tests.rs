@@ -1,6 +1,9 @@
 //! What is sent arrives as it was, and what is cut off or too long is refused.
 
+use std::os::unix::ffi::OsStringExt;
+
 use super::*;
+use crate::names::HostPattern;
 use proptest::prelude::*;
 
 fn launch() -> Launch {
