@@ -27,6 +27,7 @@ use crate::plan::{NETWORK_SOCKET, Plan};
 use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
 use crate::sys::files::make_private;
 use crate::sys::lock::{Lock, lock_shared};
+use crate::sys::proc_status::ProcStatus;
 use crate::term;
 
 mod caller;
@@ -438,12 +439,7 @@ pub fn can_wait() -> Result<(), Error> {
 /// Signals that the caller had ignored (`nohup` does that with SIGHUP) stay ignored: proc(5),
 /// `SigIgn` in `/proc/self/status`.
 fn ignored_signals() -> Vec<Signal> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
+    let mask = ProcStatus::of_this_process().ok().and_then(|status| status.hexadecimal("SigIgn")).unwrap_or(0);
     HANDLED.iter().copied().filter(|signal| mask & (1 << (*signal as i32 - 1)) != 0).collect()
 }
 

@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Refusal;
 use crate::protocol::control::{Enclosure, Expect, Interfaces, Launch, Task};
-use crate::sys::mountinfo::unescape_octal;
+use crate::sys::mountinfo::{self, Mount};
+use crate::sys::proc_status::ProcStatus;
 use crate::term;
 
 /// Places where every engine mounts something of its own. `/run/secrets` is podman's place for a
@@ -18,11 +19,11 @@ const ENGINE_PLACES: &[&str] =
 
 /// Checks what `launch` expects.
 pub fn check(launch: &Launch) -> Result<(), Refusal> {
-    let status = fs::read_to_string("/proc/self/status").map_err(|error| unreadable(&error))?;
+    let status = ProcStatus::of_this_process().map_err(|error| unreadable(&error))?;
     match launch.expect.enclosure {
         Enclosure::Closed => {
             for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
-                demand(field(&status, set) == Some(0), &format!("the sandbox has capabilities ({set})"))?;
+                demand(status.hexadecimal(set) == Some(0), &format!("the sandbox has capabilities ({set})"))?;
             }
             surroundings(&status, launch)?;
         }
@@ -39,7 +40,7 @@ pub fn check(launch: &Launch) -> Result<(), Refusal> {
 }
 
 /// What holds with and without apt's capabilities.
-fn surroundings(status: &str, launch: &Launch) -> Result<(), Refusal> {
+fn surroundings(status: &ProcStatus, launch: &Launch) -> Result<(), Refusal> {
     locked(status)?;
     namespaces(&launch.expect)?;
     mounts(&launch.expect)?;
@@ -50,12 +51,12 @@ fn surroundings(status: &str, launch: &Launch) -> Result<(), Refusal> {
     }
 }
 
-fn locked(status: &str) -> Result<(), Refusal> {
+fn locked(status: &ProcStatus) -> Result<(), Refusal> {
     demand(
-        field(status, "NoNewPrivs") == Some(1),
+        status.hexadecimal("NoNewPrivs") == Some(1),
         "programs in the sandbox may gain privileges (no_new_privs is off)",
     )?;
-    demand(field(status, "Seccomp") == Some(2), "the sandbox has no seccomp filter")
+    demand(status.hexadecimal("Seccomp") == Some(2), "the sandbox has no seccomp filter")
 }
 
 fn demand(holds: bool, message: &str) -> Result<(), Refusal> {
@@ -68,20 +69,12 @@ fn demand(holds: bool, message: &str) -> Result<(), Refusal> {
     ))
 }
 
-/// A field of `/proc/self/status`; the capability sets are hexadecimal, and so are 0, 1 and 2.
-fn field(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
 fn mounts(expect: &Expect) -> Result<(), Refusal> {
-    let table = fs::read("/proc/self/mountinfo").map_err(|error| unreadable(&error))?;
-    for line in table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let mounted = Mounted::parse(line).ok_or_else(|| unreadable(&std::io::ErrorKind::InvalidData.into()))?;
-        let point = &mounted.point;
+    for mount in mountinfo::mounts().map_err(|error| unreadable(&error))? {
+        let point = &mount.point;
         let granted = expect.mounts.iter().any(|dst| point == Path::new(dst))
             || expect.trees.iter().any(|dst| point.starts_with(dst));
-        let engines = ENGINE_PLACES.iter().any(|place| point == Path::new(place)) || mounted.is_the_kernels();
+        let engines = ENGINE_PLACES.iter().any(|place| point == Path::new(place)) || is_the_kernels(&mount);
         demand(
             engines || granted,
             &format!("the engine mounts {} in the sandbox, which nobody granted", term::path(point)),
@@ -91,57 +84,40 @@ fn mounts(expect: &Expect) -> Result<(), Refusal> {
     demand(!secrets, "the engine mounts secrets at /run/secrets in the sandbox, which nobody granted")
 }
 
-/// A line of `/proc/self/mountinfo`, proc(5): the part of the file system, the place, the type.
-struct Mounted {
-    root: PathBuf,
-    point: PathBuf,
-    kind: String,
+/// Whether this is one of the kernel's file systems at its own place, or an engine's mask over
+/// a part of one. Anything else below /proc, /sys and /dev is somebody's files.
+fn is_the_kernels(mount: &Mount) -> bool {
+    let at = |tree: &str| mount.point.starts_with(tree);
+    let kind = mount.kind.as_str();
+    if at("/dev") {
+        let name = mount.point.strip_prefix("/dev").ok().and_then(Path::to_str).unwrap_or_default();
+        return match kind {
+            "tmpfs" | "devtmpfs" if DEVICES.contains(&name) => true,
+            "tmpfs" => matches!(name, "" | "shm"),
+            "devpts" => matches!(name, "pts" | "console"),
+            "mqueue" => name == "mqueue",
+            _ => false,
+        };
+    }
+    if !(at("/proc") || at("/sys")) {
+        return false;
+    }
+    match kind {
+        "proc" | "binfmt_misc" => at("/proc"),
+        "sysfs" | "cgroup" | "cgroup2" | "securityfs" | "debugfs" | "tracefs" | "pstore" | "bpf" | "fusectl"
+        | "configfs" | "efivarfs" | "selinuxfs" => at("/sys"),
+        // Masks: an empty directory, or the null device over a file.
+        "tmpfs" | "devtmpfs" => {
+            mount.root == Path::new("/null")
+                || is_empty_directory(&mount.point)
+                || mount.point == Path::new("/sys/fs/cgroup")
+        }
+        _ => false,
+    }
 }
 
-impl Mounted {
-    fn parse(line: &[u8]) -> Option<Mounted> {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let dash = fields.iter().position(|field| *field == b"-")?;
-        Some(Mounted {
-            root: unescape_octal(fields.get(3)?),
-            point: unescape_octal(fields.get(4)?),
-            kind: std::str::from_utf8(fields.get(dash + 1)?).ok()?.to_owned(),
-        })
-    }
-
-    /// Whether this is one of the kernel's file systems at its own place, or an engine's mask over
-    /// a part of one. Anything else below /proc, /sys and /dev is somebody's files.
-    fn is_the_kernels(&self) -> bool {
-        let at = |tree: &str| self.point.starts_with(tree);
-        let kind = self.kind.as_str();
-        if at("/dev") {
-            let name = self.point.strip_prefix("/dev").ok().and_then(Path::to_str).unwrap_or_default();
-            return match kind {
-                "tmpfs" | "devtmpfs" if DEVICES.contains(&name) => true,
-                "tmpfs" => matches!(name, "" | "shm"),
-                "devpts" => matches!(name, "pts" | "console"),
-                "mqueue" => name == "mqueue",
-                _ => false,
-            };
-        }
-        if !(at("/proc") || at("/sys")) {
-            return false;
-        }
-        match kind {
-            "proc" | "binfmt_misc" => at("/proc"),
-            "sysfs" | "cgroup" | "cgroup2" | "securityfs" | "debugfs" | "tracefs" | "pstore" | "bpf" | "fusectl"
-            | "configfs" | "efivarfs" | "selinuxfs" => at("/sys"),
-            // Masks: an empty directory, or the null device over a file.
-            "tmpfs" | "devtmpfs" => {
-                self.root == Path::new("/null") || self.is_empty() || self.point == Path::new("/sys/fs/cgroup")
-            }
-            _ => false,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        fs::read_dir(&self.point).is_ok_and(|mut entries| entries.next().is_none())
-    }
+fn is_empty_directory(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn namespaces(expect: &Expect) -> Result<(), Refusal> {
@@ -172,15 +148,10 @@ fn devices() -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The mount options of `/`, sixth field of its line in `/proc/self/mountinfo`.
 fn read_only_root() -> Result<(), Refusal> {
-    let table = fs::read("/proc/self/mountinfo").map_err(|error| unreadable(&error))?;
-    let mut fields = table.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b' '));
-    let options = fields.find_map(|mut line| (line.nth(4)? == b"/").then(|| line.next()).flatten()).unwrap_or_default();
-    demand(
-        options.split(|byte| *byte == b',').any(|option| option == b"ro"),
-        "the sandbox's root file system is writable",
-    )
+    let mounts = mountinfo::mounts().map_err(|error| unreadable(&error))?;
+    let root = mounts.iter().find(|mount| mount.point == Path::new("/"));
+    demand(root.is_some_and(Mount::is_read_only), "the sandbox's root file system is writable")
 }
 
 /// Whether each grant is what was judged. A link that another tool put in its place in the meantime
@@ -202,8 +173,7 @@ fn identities(expect: &Expect) -> Result<(), Refusal> {
 fn empty(expect: &Expect) -> Result<(), Refusal> {
     for place in &expect.empty {
         let empty = fs::symlink_metadata(place).is_ok_and(|metadata| {
-            metadata.is_file() && metadata.len() == 0
-                || metadata.is_dir() && fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_none())
+            metadata.is_file() && metadata.len() == 0 || metadata.is_dir() && is_empty_directory(Path::new(place))
         });
         demand(empty, &format!("{} is to be hidden, and can be seen", term::os(place)))?;
     }
@@ -257,17 +227,4 @@ fn unreadable(error: &std::io::Error) -> Refusal {
         format!("the sandbox has no usable /proc: {error}"),
         "start the tool again, or try another engine with COCO_RUNTIME",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn status_fields() {
-        let status = "CapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
-        assert_eq!(field(status, "CapEff"), Some(0xa804_25fb));
-        assert_eq!(field(status, "Seccomp"), Some(2));
-        assert_eq!(field(status, "Nothing"), None);
-    }
 }

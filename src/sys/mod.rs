@@ -4,5 +4,6 @@ pub mod files;
 pub mod hash;
 pub mod lock;
 pub mod mountinfo;
+pub mod proc_status;
 pub mod remove_tree;
 pub mod xauthority;
