@@ -60,7 +60,7 @@ pub fn main() -> u8 {
 /// The world, unless an engine that coco started has started coco.
 fn guarded_world(name: &str) -> Result<World, Error> {
     exec::can_wait()?;
-    let world = World::read()?;
+    let world = World::read(exec::passwd)?;
     match world.variable(exec::RECURSION_GUARD) {
         None => Ok(world),
         Some(_) => Err(Error::Recursion { name: name.to_owned() }),

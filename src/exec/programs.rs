@@ -153,6 +153,29 @@ pub fn resolver(program: PathBuf, getent: Option<PathBuf>) -> Resolve {
 }
 
 fn lookup(program: &Path, getent: &Path, name: &str) -> io::Result<Vec<IpAddr>> {
+    let answer = ask_getent(program, getent, &["ahosts", name])?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for line in answer.utf8_chunks().flat_map(|chunk| chunk.valid().lines()) {
+        // One line for each type of socket; the address stands first.
+        if let Some(address) = line.split_whitespace().next().and_then(|address| address.parse().ok())
+            && !addresses.contains(&address)
+        {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(io::Error::other("the name is not known"));
+    }
+    Ok(addresses)
+}
+
+/// The line of passwd(5) about a user, as the host's name services have it.
+pub fn passwd(program: &Path, getent: &Path, uid: u32) -> Option<Vec<u8>> {
+    ask_getent(program, getent, &["passwd", &uid.to_string()]).ok()
+}
+
+/// What getent(1) answers.
+fn ask_getent(program: &Path, getent: &Path, arguments: &[&str]) -> io::Result<Vec<u8>> {
     // Through the guard: a look-up that nobody answers must not outlive coco. This thread waits for
     // its end, and the guard's signal comes with the end of the thread.
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
@@ -160,7 +183,7 @@ fn lookup(program: &Path, getent: &Path, name: &str) -> io::Result<Vec<IpAddr>> 
     command.arg0("coco-guard").arg(std::process::id().to_string()).arg(getent);
     // Nothing of the environment: HOSTALIASES and its like would answer instead. And no search
     // domains: another name is another host.
-    command.args(["ahosts", name]).env_clear().env("LOCALDOMAIN", "").current_dir("/");
+    command.args(arguments).env_clear().env("LOCALDOMAIN", "").current_dir("/");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let answer: io::Result<_> = child.stdout.take().map_or(Ok(Vec::new()), |stdout| {
         let answer = read_in_time(stdout, LOOKUP_TIME, MAX_ANSWER)?;
@@ -172,19 +195,7 @@ fn lookup(program: &Path, getent: &Path, name: &str) -> io::Result<Vec<IpAddr>> 
     }
     let status = child.wait()?;
     let answer = answer?;
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    for line in answer.utf8_chunks().flat_map(|chunk| chunk.valid().lines()) {
-        // One line for each type of socket; the address stands first.
-        if let Some(address) = line.split_whitespace().next().and_then(|address| address.parse().ok())
-            && !addresses.contains(&address)
-        {
-            addresses.push(address);
-        }
-    }
-    if !status.success() || addresses.is_empty() {
-        return Err(io::Error::other("the name is not known"));
-    }
-    Ok(addresses)
+    if status.success() { Ok(answer) } else { Err(io::Error::other("the name is not known")) }
 }
 
 /// Reads to the end, or until there is more than `most`; that late is an error.

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::term;
 
 pub mod directories;
+mod home;
 pub mod project;
 pub mod search_path;
 
 use directories::{Directories, outside_of_projects};
 use project::current_directory;
+use search_path::system_program;
 
 /// What every command may need to know.
 #[derive(Debug, Clone)]
@@ -52,20 +54,20 @@ pub struct Terminals {
     pub stderr: bool,
 }
 
+/// Asks a user database: this program, getent(1), and the user's id; gives a line of passwd(5).
+pub type AskPasswd = fn(&Path, &Path, u32) -> Option<Vec<u8>>;
+
 impl World {
-    /// Reads the process's surroundings.
-    pub fn read() -> Result<World, Error> {
+    /// Reads the process's surroundings. `ask` is for a caller without `HOME` who is not in `/etc/passwd`.
+    pub fn read(ask: AskPasswd) -> Result<World, Error> {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
         let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-        let home = home::home_dir().filter(|home| home.is_absolute()).ok_or(Error::Environment {
-            name: "HOME",
-            message: "is not set to an absolute path".to_owned(),
-            hint: "set HOME to your home directory".to_owned(),
-        })?;
-        let home = fs::canonicalize(&home).unwrap_or(home);
         let program =
             fs::canonicalize("/proc/self/exe").map_err(Error::io("find this program's own file", "/proc/self/exe"))?;
         let uid = nix::unistd::geteuid().as_raw();
+        let home = variables.get(OsStr::new("HOME")).map(OsString::as_os_str);
+        let home = home::home_of(home, uid, |uid| ask(&program, &system_program("getent")?, uid))?;
+        let home = fs::canonicalize(&home).unwrap_or(home);
         let directories = directories::directories(&variables, &home, uid);
         Ok(World {
             home,

@@ -57,3 +57,9 @@ pub fn search_path(world: &World, program: &str) -> Result<Option<PathBuf>, Erro
     }
     Ok(None)
 }
+
+/// A program of the system's, whatever the caller's `PATH` says.
+pub fn system_program(name: &str) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0);
+    SYSTEM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(is_program)
+}

@@ -29,6 +29,8 @@ mod log;
 #[cfg(test)]
 mod multicall;
 #[cfg(test)]
+mod no_home;
+#[cfg(test)]
 mod operands;
 #[cfg(test)]
 mod prune;
