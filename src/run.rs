@@ -48,7 +48,7 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
     // Twice at most: an image that the engine has lost is built again, once.
     for _ in 0..2 {
         let (image, record) = match install::ready(world, &facts, &policy, &engine, &tool.digest) {
-            Err(Error::Engine { .. }) if install::image::forget_if_lost(world, &engine, stage) => continue,
+            Err(Error::Engine { .. }) if install::image::forget_if_lost(world, &engine, stage)? => continue,
             ready => ready?,
         };
         let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
@@ -63,7 +63,7 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
                 return Ok(code);
             }
             Outcome::EngineFailed(code)
-                if code != error::EXIT_FAILURE || !install::image::forget_if_gone(world, &engine, stage, &image) =>
+                if code != error::EXIT_FAILURE || !install::image::forget_if_gone(world, &engine, stage, &image)? =>
             {
                 return Err(Error::Engine {
                     message: format!("{} did not start the sandbox (exit code {code})", engine.kind.program()),

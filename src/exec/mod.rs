@@ -37,7 +37,7 @@ mod terminal;
 
 use caller::Caller;
 use programs::resolver;
-pub use programs::{Fetched, ask, build, fetch, guard, passwd};
+pub use programs::{Answer, Fetched, answer, ask, build, fetch, guard, passwd};
 use run_directory::RunDirectory;
 pub use run_directory::private_runtime;
 

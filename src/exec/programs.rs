@@ -18,8 +18,24 @@ use crate::error::Error;
 use crate::network::Resolve;
 use crate::term;
 
+/// What the engine answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output, without the white space around it.
+    pub text: String,
+    /// Its standard error, likewise.
+    pub words: String,
+}
+
 /// Asks the engine something short and gives its standard output, or `None` when it fails.
 pub fn ask(engine: &Engine, arguments: &[&str]) -> Option<String> {
+    answer(engine, arguments).ok().filter(|answer| answer.code == Some(0)).map(|answer| answer.text)
+}
+
+/// Asks the engine something short.
+pub fn answer(engine: &Engine, arguments: &[&str]) -> Result<Answer, Error> {
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
     let output = Command::new(&engine.path)
         .args(arguments)
@@ -27,13 +43,10 @@ pub fn ask(engine: &Engine, arguments: &[&str]) -> Option<String> {
         .envs(engine.environment.iter().map(|(name, value)| (name, value)))
         .env(RECURSION_GUARD, "1")
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .output()
-        .ok()?;
-    if !output.status.success() {
-        return None;
-    }
-    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+        .map_err(Error::io("run", &engine.path))?;
+    let text = |bytes: &[u8]| bytes.utf8_chunks().map(|chunk| chunk.valid()).collect::<String>().trim().to_owned();
+    Ok(Answer { code: output.status.code(), text: text(&output.stdout), words: text(&output.stderr) })
 }
 
 /// Runs the engine's build through the guard, so that it ends with coco; every line that it prints

@@ -121,18 +121,54 @@ pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<String, Err
 }
 
 /// Forgets a stage whose image the engine no longer has; gives whether that was so.
-pub fn forget_if_gone(world: &World, engine: &Engine, stage: Stage, image: &str) -> bool {
+///
+/// # Errors
+/// The engine can't tell: that is no reason to build anything.
+pub fn forget_if_gone(world: &World, engine: &Engine, stage: Stage, image: &str) -> Result<bool, Error> {
     // An image of the user's own is not coco's to build.
-    let ours = of_the_user(world).is_ok_and(|own| own.is_none());
-    let gone = ours && exec::ask(engine, &["image", "inspect", "--format={{.Id}}", image]).is_none();
-    // A record that can't be removed is met again by the next start, which says so.
-    gone && std::fs::remove_file(record_path(world, engine, stage)).is_ok()
+    if of_the_user(world)?.is_some() {
+        return Ok(false);
+    }
+    let asked: &[&str] = match engine.kind {
+        EngineKind::Podman => &["image", "exists", image],
+        EngineKind::Docker => &["image", "inspect", "--format={{.Id}}", image],
+    };
+    let answer = exec::answer(engine, asked)?;
+    match presence(engine.kind, &answer) {
+        Some(Presence::There) => Ok(false),
+        // A record that can't be removed is met again by the next start, which says so.
+        Some(Presence::Gone) => Ok(std::fs::remove_file(record_path(world, engine, stage)).is_ok()),
+        None => Err(Error::Engine {
+            message: format!("{} can't tell whether it has the image: {}", engine.kind.program(), answer.words),
+            hint: format!("make `{} image ls` work, then start the tool again", engine.kind.program()),
+        }),
+    }
+}
+
+/// Whether an engine has an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    There,
+    Gone,
+}
+
+/// What an answer says about an image; nothing when it says something else. podman-image-exists(1) has an exit code
+/// of its own for "no such image"; docker has none, and says so in words.
+fn presence(kind: EngineKind, answer: &exec::Answer) -> Option<Presence> {
+    match (kind, answer.code) {
+        (_, Some(0)) => Some(Presence::There),
+        (EngineKind::Podman, Some(1)) => Some(Presence::Gone),
+        (EngineKind::Docker, Some(1)) if answer.words.to_lowercase().contains("no such image") => Some(Presence::Gone),
+        _ => None,
+    }
 }
 
 /// The same for whichever image the record names.
-pub fn forget_if_lost(world: &World, engine: &Engine, stage: Stage) -> bool {
-    let known = known(world, engine, stage).ok().flatten();
-    known.is_some_and(|image| forget_if_gone(world, engine, stage, &image))
+pub fn forget_if_lost(world: &World, engine: &Engine, stage: Stage) -> Result<bool, Error> {
+    match known(world, engine, stage)? {
+        Some(image) => forget_if_gone(world, engine, stage, &image),
+        None => Ok(false),
+    }
 }
 
 /// The stages that were built.
@@ -209,6 +245,8 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     if let Some(old) = read(&path)
         && old.base == base
         && old.base_digest != base_digest
+        // An engine that could not tell has not said that anything changed.
+        && ![&old.base_digest, &base_digest].iter().any(|digest| digest.is_empty())
     {
         term::note(
             "warning",
@@ -342,6 +380,29 @@ fn has_transport(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_no_such_image_is_no_such_image() {
+        let said = |kind, code, words: &str| {
+            presence(kind, &exec::Answer { code, text: String::new(), words: words.to_owned() })
+        };
+        let (podman, docker) = (EngineKind::Podman, EngineKind::Docker);
+        for (kind, code, words, presence) in [
+            (podman, Some(0), "", Some(Presence::There)),
+            (podman, Some(1), "", Some(Presence::Gone)),
+            (podman, Some(125), "Error: image not known", None),
+            (podman, Some(2), "runtime: out of memory", None),
+            (podman, None, "", None),
+            (docker, Some(0), "", Some(Presence::There)),
+            (docker, Some(1), "Error: No such image: sha256:0", Some(Presence::Gone)),
+            (docker, Some(1), "Error response from daemon: no such image: x", Some(Presence::Gone)),
+            (docker, Some(1), "Cannot connect to the Docker daemon at unix:///x", None),
+            (docker, Some(125), "no such image", None),
+            (docker, None, "", None),
+        ] {
+            assert_eq!(said(kind, code, words), presence, "{kind:?} {code:?} {words}");
+        }
+    }
 
     #[test]
     fn transports_are_no_image_references() {

@@ -17,6 +17,9 @@ fn world() -> World {
 root='ROOT'
 "$root/recorder" "$@"
 case "$1 $2" in
+    "image exists")
+        [ -e "$root/confused" ] && { /bin/cat "$root/confused" >&2; exit 125; }
+        [ -e "$root/images/${3#sha256:}" ] || exit 1 ;;
     "image inspect")
         case "$4" in
             sha256:*) if [ -e "$root/images/${4#sha256:}" ]; then echo "$4"; else exit 125; fi ;;
@@ -123,6 +126,22 @@ fn an_image_that_the_engine_has_lost_is_built_again() {
     assert_eq!(ended.code, Some(126), "{ended:?}");
     assert!(ended.stderr.contains("building the image for python"), "{ended:?}");
     assert_eq!(asked(&world).iter().filter(|word| *word == "build").count(), 1, "once, and not for ever");
+}
+
+/// Whatever else goes wrong with the engine, the image is not gone.
+#[test]
+fn an_engine_that_can_not_tell_has_lost_nothing() {
+    let world = world();
+    run(&world, "probe");
+    let record = world.path("state/coco/images/podman-python.json");
+    let before = fs::read(&record).unwrap();
+    let _ = asked(&world);
+    fs::write(world.path("run-code"), "125").unwrap();
+    fs::write(world.path("confused"), "Error: stat /nonexistent: no such file or directory\n").unwrap();
+    let ended = world.coco(["run", "probe"]).fails(126, "podman can't tell whether it has the image");
+    assert!(ended.stderr.contains("stat /nonexistent: no such file or directory"), "{ended:?}");
+    assert_eq!(asked(&world), ["image", "run"], "and nothing is built");
+    assert_eq!(fs::read(&record).unwrap(), before);
 }
 
 #[test]
