@@ -164,6 +164,13 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A signal ended what came before the tool.
+    Interrupted {
+        /// What was under way.
+        what: String,
+        /// The signal's number.
+        signal: i32,
+    },
     /// coco was started by the engine that it started.
     Recursion {
         /// By which name.
@@ -194,6 +201,7 @@ impl Error {
             Error::UnknownTool { .. } => EXIT_UNKNOWN_TOOL,
             Error::Engine { .. } => EXIT_ENGINE,
             Error::Reported { .. } => 1,
+            Error::Interrupted { signal, .. } => u8::try_from(128 + signal).unwrap_or(u8::MAX),
             _ => EXIT_FAILURE,
         }
     }
@@ -226,6 +234,7 @@ impl Error {
             Error::NotInStore { .. } => "coco search WORD looks through the store".to_owned(),
             Error::Download { .. } => "try again later; --bundled takes the store inside this program".to_owned(),
             Error::Consent { tool, .. } => format!("read it with coco show {tool}; if you agree: coco allow {tool}"),
+            Error::Interrupted { .. } => "start it again: nothing half done is used".to_owned(),
             Error::Recursion { .. } => {
                 "set COCO_RUNTIME to podman or docker, and check what that name leads to".to_owned()
             }
@@ -285,6 +294,10 @@ impl fmt::Display for Error {
             Error::Environment { name, message, .. } => write!(formatter, "{name}: {message}"),
             Error::Image { stage, message, .. } => write!(formatter, "the image for {stage}: {message}"),
             Error::Install { tool, message, .. } => write!(formatter, "{tool} is not installed: {message}"),
+            Error::Interrupted { what, signal } => match nix::sys::signal::Signal::try_from(*signal) {
+                Ok(signal) => write!(formatter, "{what} was interrupted by {signal}"),
+                Err(_) => write!(formatter, "{what} was interrupted"),
+            },
             Error::Recursion { name } => {
                 write!(formatter, "coco was started as {name} by the engine that coco itself started")
             }

@@ -92,6 +92,7 @@ pub fn run(plan: &Plan, parent: u32) -> Result<(Outcome, Summary), Error> {
         End { cancelled: Some(signal), .. } => Outcome::Exited(signal_code(signal)),
         End { exited: Some(code), .. } => Outcome::Exited(code),
         End { connected: true, status, .. } => Outcome::Exited(exit_code(status)),
+        End { status, .. } if exit_code(status) == control::EXIT_UNREACHABLE => return Err(unreachable()),
         End { status, .. } => Outcome::EngineFailed(exit_code(status)),
     };
     Ok((outcome, summary))
@@ -121,7 +122,7 @@ pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Re
     let failed = |message: String, hint: String| Error::Install { tool: tool.to_owned(), message, hint };
     match std::mem::take(&mut session.end) {
         End { cancelled: Some(signal), .. } => {
-            Err(failed(format!("interrupted by {signal}"), "start the tool again to install it".to_owned()))
+            Err(Error::Interrupted { what: format!("the installation of {tool}"), signal: signal as i32 })
         }
         End { refused: Some((message, hint)), .. } => Err(failed(message, hint)),
         End { installed: Some(installed), .. } => Ok(installed),
@@ -129,6 +130,7 @@ pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Re
             format!("the installation ended without a result ({status:?})"),
             "start the tool again to install it".to_owned(),
         )),
+        End { status, .. } if exit_code(status) == control::EXIT_UNREACHABLE => Err(unreachable()),
         End { status, .. } => Err(Error::Engine {
             message: format!(
                 "{} could not start the sandbox (exit code {})",
@@ -137,6 +139,14 @@ pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Re
             ),
             hint: "its own words stand above".to_owned(),
         }),
+    }
+}
+
+/// The helper was there, and nobody had let go of it.
+fn unreachable() -> Error {
+    Error::Sandbox {
+        message: "the sandbox can't reach coco".to_owned(),
+        hint: "the engine must run on this machine and kernel, not in a virtual machine".to_owned(),
     }
 }
 

@@ -54,15 +54,9 @@ pub fn main(arguments: &[OsString]) -> u8 {
     if std::process::id() != 1 {
         return not_the_first(UnixStream::connect(SOCKET_GUEST).ok());
     }
-    let mut coco = match UnixStream::connect(SOCKET_GUEST) {
-        Ok(coco) => coco,
-        Err(error) => {
-            // Cancelled, or an engine that is not on coco's own machine.
-            term::note("error", &format!("the sandbox can't reach coco: {error}"));
-            term::note("hint", "the engine must run on this machine and kernel, not in a virtual machine");
-            return EXIT_FAILURE;
-        }
-    };
+    // Cancelled, or killed, or an engine that is not on coco's own machine. Which of them, only coco can tell, if
+    // it is still there.
+    let Ok(mut coco) = UnixStream::connect(SOCKET_GUEST) else { return control::EXIT_UNREACHABLE };
     match control::receive_launch(&mut coco)
         .map_err(|error| Refusal::new(error.to_string(), "start the tool again"))
         .and_then(|launch| obey(&launch, &mut coco))

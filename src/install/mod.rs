@@ -115,7 +115,10 @@ fn install(
     let installed = match outcome {
         Ok(installed) => installed,
         Err(error) => {
-            show_log(&log);
+            // An interrupted installer's last words explain nothing.
+            if !matches!(error, Error::Interrupted { .. }) {
+                show_log(&log);
+            }
             for line in explain::denied_while_installing(&network) {
                 term::say(&line);
             }

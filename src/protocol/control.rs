@@ -13,6 +13,9 @@ use std::io::{self, Read, Write};
 
 use crate::rules::egress::Reach;
 
+/// The exit code of an init that can't reach coco. No engine has it for a failure of its own.
+pub const EXIT_UNREACHABLE: u8 = 119;
+
 /// The largest frame to the helper: arguments and environment, which execve(2) bounds at 2 MiB by
 /// default and 6 MiB at most.
 const MAX_ORDER: usize = 8 << 20;

@@ -8,6 +8,8 @@
 mod support;
 
 #[cfg(test)]
+mod early_signals;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod hosts;

@@ -15,6 +15,8 @@ mod docs;
 #[cfg(test)]
 mod engine_arguments;
 #[cfg(test)]
+mod engine_failures;
+#[cfg(test)]
 mod environment;
 #[cfg(test)]
 mod expectations;
