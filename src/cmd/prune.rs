@@ -34,12 +34,20 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
                 }
                 continue;
             }
+            // What is being installed is in no record yet.
+            let Ok(_lock) = lock_unused(&own.join("install.lock")) else {
+                term::say(&format!("skip: {name} is being installed"));
+                continue;
+            };
             for cache in ["install-cache", "cache", "runtimes/cache"] {
                 tally.remove_unless_used(&own.join(cache), name.as_str());
             }
             tally.freed += remove_replaced(&own, &read_record(&record).unwrap_or_default());
         }
-        tally.remove_unless_used(&volumes.join(".runtimes/cache"), "runtimes");
+        match lock_unused(&volumes.join(".runtimes.lock")) {
+            Ok(_lock) => tally.remove_unless_used(&volumes.join(".runtimes/cache"), "runtimes"),
+            Err(InUse) => term::say("skip: runtimes are being installed"),
+        }
     }
     let mebibytes = f64::from(u32::try_from(tally.freed >> 10).unwrap_or(u32::MAX)) / 1024.0;
     term::out(&format!("freed {mebibytes:.1} MiB\n"));

@@ -26,7 +26,7 @@ use crate::network::proxy::{self, Broker};
 use crate::plan::{NETWORK_SOCKET, Plan};
 use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
 use crate::sys::files::make_private;
-use crate::sys::lock::{Lock, lock_shared};
+use crate::sys::lock::{Lock, make_in_use};
 use crate::sys::proc_status::ProcStatus;
 use crate::term;
 
@@ -38,8 +38,8 @@ mod terminal;
 use caller::Caller;
 use programs::resolver;
 pub use programs::{Answer, Fetched, answer, ask, build, fetch, guard, passwd};
+pub use run_directory::PrivateDirectory;
 use run_directory::RunDirectory;
-pub use run_directory::private_runtime;
 
 /// Set for the engine: whoever finds it set was started by an engine that coco started.
 pub const RECURSION_GUARD: &str = "COCO_RECURSION_GUARD";
@@ -193,16 +193,16 @@ struct Session<'a> {
     caller: Caller,
     end: End,
     broker: Option<Broker>,
-    _directory: RunDirectory<'a>,
+    _directory: RunDirectory,
     _locks: Vec<Lock>,
 }
 
 impl<'a> Session<'a> {
     fn start(plan: &'a Plan, mut command: Command) -> Result<Self, Error> {
-        for directory in plan.directories.iter().chain(plan.in_use.iter()) {
+        let locks = plan.in_use.iter().map(|path| make_in_use(path)).collect::<Result<_, _>>()?;
+        for directory in &plan.directories {
             make_private(directory)?;
         }
-        let locks = plan.in_use.iter().map(|path| lock_shared(path)).collect::<Result<_, _>>()?;
         let directory = RunDirectory::make(plan)?;
         let socket = plan.run_directory.join("control.sock");
         let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;

@@ -1,32 +1,36 @@
-//! The private directory of one run: the control socket, and links for odd paths.
+//! The private directory of one run (the control socket, and links for odd paths) or of an image build.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::plan::{Plan, RunFile};
 use crate::sys::files::{make_private, read_limited};
-use crate::sys::lock::{Lock, lock_shared, lock_unused};
+use crate::sys::lock::{Lock, lock_unused, make_in_use};
 use crate::sys::xauthority;
 use crate::term;
 
 /// The largest Xauthority that is read, in bytes; a usual one has a few hundred.
 const MAX_XAUTHORITY: usize = 1 << 20;
-/// How old another run's directory must be before it counts as left behind, in seconds.
+/// How old another process's directory must be before it counts as left behind, in seconds.
 const LEFT_BEHIND: u64 = 60;
+/// How the directories of coco's own begin; a process's number follows. Nothing else is swept.
+const OWN: &[&str] = &["run-", "runtimes-", "tool-", "build-"];
 
-/// A run's own directory; removed when dropped.
-pub struct RunDirectory<'a> {
-    plan: &'a Plan,
+/// A directory of one process among those of all: locked as long as it is used, removed when dropped.
+#[derive(Debug)]
+pub struct PrivateDirectory {
+    path: PathBuf,
     _lock: Lock,
 }
 
-impl<'a> RunDirectory<'a> {
-    /// Makes it, and what the plan puts into it.
-    pub fn make(plan: &'a Plan) -> Result<Self, Error> {
-        let path = &plan.run_directory;
-        private_runtime(path.parent().unwrap_or(Path::new("/")))?;
-        sweep(path.parent().unwrap_or(Path::new("/")));
+impl PrivateDirectory {
+    /// Makes it, and removes what killed processes left beside it.
+    pub fn make(path: &Path) -> Result<Self, Error> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        make_private(parent)?;
+        own_and_private(parent)?;
+        sweep(parent);
         if path.symlink_metadata().is_ok() {
             // A process of the same number was killed; one in another PID namespace may still live.
             let Ok(_lock) = lock_unused(path) else {
@@ -38,8 +42,27 @@ impl<'a> RunDirectory<'a> {
             };
             fs::remove_dir_all(path).map_err(Error::io("remove the leftover", path))?;
         }
-        make_private(path)?;
-        let made = RunDirectory { plan, _lock: lock_shared(path)? };
+        Ok(PrivateDirectory { path: path.to_owned(), _lock: make_in_use(path)? })
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        // It lies in a tmpfs or in /tmp; a leftover is removed by the next process of this number.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A run's own directory; removed when dropped.
+pub struct RunDirectory {
+    _directory: PrivateDirectory,
+}
+
+impl RunDirectory {
+    /// Makes it, and what the plan puts into it.
+    pub fn make(plan: &Plan) -> Result<Self, Error> {
+        let path = &plan.run_directory;
+        let made = RunDirectory { _directory: PrivateDirectory::make(path)? };
         for file in &plan.run_files {
             match file {
                 RunFile::Alias { name, target } => {
@@ -62,32 +85,28 @@ impl<'a> RunDirectory<'a> {
     }
 }
 
-impl Drop for RunDirectory<'_> {
-    fn drop(&mut self) {
-        // It lies in a tmpfs or in /tmp; a leftover is removed by the next process of this number.
-        let _ = fs::remove_dir_all(&self.plan.run_directory);
-    }
-}
-
-/// Makes the directory of all runs and builds, and refuses one that another user could change: in
-/// /tmp, somebody may have made it first.
-pub fn private_runtime(path: &Path) -> Result<(), Error> {
-    make_private(path)?;
-    own_and_private(path)
-}
-
 /// Removes what killed processes left behind: a living one holds a lock on its directory.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
         let age =
             entry.metadata().ok().and_then(|metadata| metadata.modified().ok()?.elapsed().ok()).unwrap_or_default();
-        if age.as_secs() > LEFT_BEHIND
-            && let Ok(_lock) = lock_unused(&entry.path())
+        if entry.file_name().to_str().is_some_and(is_own)
+            && age.as_secs() > LEFT_BEHIND
+            && let Ok(Some(_lock)) = lock_unused(&entry.path())
         {
             // Another process may do the same just now.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Whether a name is one that coco gives to a directory there.
+fn is_own(name: &str) -> bool {
+    OWN.iter().any(|start| {
+        name.strip_prefix(start).is_some_and(|number| {
+            !number.is_empty() && number.len() <= 10 && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    })
 }
 
 fn own_and_private(path: &Path) -> Result<(), Error> {
@@ -109,4 +128,19 @@ fn own_and_private(path: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_cocos_own_is_known_by_its_name() {
+        for own in ["run-1", "runtimes-4194304", "tool-77", "build-5"] {
+            assert!(is_own(own), "{own}");
+        }
+        for foreign in ["", "run", "run-", "run-x", "run-1x", "run-1.d", "build-12345678901", "other-1", "arun-1"] {
+            assert!(!is_own(foreign), "{foreign}");
+        }
+    }
 }

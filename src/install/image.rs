@@ -11,7 +11,7 @@ use crate::facts::ca_certificates;
 use crate::host::World;
 use crate::names::{Backend, ToolSpec};
 use crate::store::bundled;
-use crate::sys::files::{make_new_private, read_limited, write_atomically, write_json};
+use crate::sys::files::{read_limited, write_atomically, write_json};
 use crate::sys::lock::lock_exclusive;
 use crate::{exec, json, term};
 
@@ -194,9 +194,7 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     let base = base_image(world)?;
     let containerfile = bundled::containerfile()?;
     let context = world.directories.runtime.join(format!("build-{}", world.pid));
-    let _removed = Context(context.clone());
-    exec::private_runtime(&world.directories.runtime)?;
-    make_new_private(&context)?;
+    let _directory = exec::PrivateDirectory::make(&context)?;
     write_atomically(&context.join("Containerfile"), containerfile.bytes())?;
     write_atomically(&context.join("ca.crt"), &ca_certificates(world)?.unwrap_or_default())?;
     let id_file = context.join("id");
@@ -306,15 +304,6 @@ fn shortened(line: &str) -> String {
 fn is_image_id(text: &str) -> bool {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// The build context, removed when dropped.
-struct Context(PathBuf);
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 fn record_path(world: &World, engine: &Engine, stage: Stage) -> PathBuf {

@@ -12,17 +12,6 @@ pub fn make_private(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create the directory", path))
 }
 
-/// Makes a directory that must be new, mode 0700, after removing a leftover of that name.
-pub fn make_new_private(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io("remove the leftover", path)(error));
-        }
-        _ => {}
-    }
-    fs::DirBuilder::new().mode(0o700).create(path).map_err(Error::io("create the directory", path))
-}
-
 /// Writes a file in one step: beside it, synced, then renamed over it.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let directory = path.parent().unwrap_or(Path::new("/"));

@@ -1,6 +1,7 @@
 //! Advisory locks (flock(2)) on files and directories: whoever holds one is alive.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use crate::error::Error;
 
 /// A lock on a file or directory, released when dropped or when the process ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for the lock on it")] File);
+pub struct Lock(File);
 
 /// Waits for the only lock on `path`, a file that is made when missing.
 pub fn lock_exclusive(path: &Path, waiting: impl FnOnce()) -> Result<Lock, Error> {
@@ -43,6 +44,27 @@ pub fn lock_shared(path: &Path) -> Result<Lock, Error> {
     Ok(Lock(file))
 }
 
+/// Makes a directory that is missing and marks it as in use, beside others. Whoever removes unused directories may do so
+/// in between: then it is made again.
+pub fn make_in_use(path: &Path) -> Result<Lock, Error> {
+    for _ in 0..100 {
+        make_private(path)?;
+        match lock_shared(path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Ok(Lock(file)) if !is_at(&file, path) => {}
+            locked => return locked,
+        }
+    }
+    Err(Error::io("keep", path)(io::Error::other("it is removed again and again")))
+}
+
+/// Whether what is open is what is at that path now.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let same = |one: fs::Metadata, other: fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    file.metadata().and_then(|open| Ok(same(open, fs::metadata(path)?))).unwrap_or(false)
+}
+
 /// The only lock on a directory or lock file, unless some process uses it. Keep it while the thing
 /// is removed. What can't be opened (a link, a pipe that a tool put there) is not locked by anybody.
 pub fn lock_unused(path: &Path) -> Result<Option<Lock>, InUse> {
@@ -70,5 +92,34 @@ mod tests {
         assert_eq!(lock_unused(directory.path()).unwrap_err(), InUse);
         drop(lock);
         assert!(lock_unused(directory.path()).is_ok());
+    }
+
+    /// Whoever makes and whoever removes, at the same time: what was given is there, and stays.
+    #[test]
+    fn a_directory_that_is_given_as_in_use_is_there() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let done = AtomicBool::new(false);
+        let removed = std::thread::scope(|scope| {
+            let remover = scope.spawn(|| {
+                let mut removed = 0;
+                while !done.load(Ordering::Relaxed) {
+                    if let Ok(Some(_lock)) = lock_unused(&path) {
+                        removed += usize::from(fs::remove_dir(&path).is_ok());
+                    }
+                }
+                removed
+            });
+            for _ in 0..200 {
+                let lock = make_in_use(&path).unwrap();
+                assert!(path.is_dir() && lock_unused(&path).is_err());
+                drop(lock);
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+            done.store(true, Ordering::Relaxed);
+            remover.join().unwrap()
+        });
+        assert!(removed > 0);
     }
 }

@@ -57,4 +57,6 @@ mod signing;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod sweeping;
+#[cfg(test)]
 mod world;
