@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use crate::engine::discover;
+use crate::engine::helpers::{self, Start};
 use crate::error::{self, Error};
 use crate::exec::{self, Outcome};
 use crate::explain;
@@ -65,9 +66,15 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
             Outcome::EngineFailed(code)
                 if code != error::EXIT_FAILURE || !install::image::forget_if_gone(world, &engine, stage, &image)? =>
             {
+                // Its words went past coco, to where the tool's would have gone.
+                let missing = discover::missing_helpers(
+                    &engine,
+                    Start { rootful: world.uid == 0, engine_network: policy.network.reach().is_none() },
+                );
                 return Err(Error::Engine {
                     message: format!("{} did not start the sandbox (exit code {code})", engine.kind.program()),
-                    hint: format!("what it said stands above; its command: coco run --dry-run {name}"),
+                    hint: helpers::hint(&missing)
+                        .unwrap_or_else(|| format!("see its output above; its command: coco run --dry-run {name}")),
                 });
             }
             Outcome::EngineFailed(_) => {}

@@ -4,13 +4,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::helpers::{self, Found, HELPER_DIRECTORIES, HelperProgram, Start};
 use super::{Engine, EngineKind};
 use crate::error::Error;
 use crate::host::World;
 use crate::host::project::projects_of;
-use crate::host::search_path::search_path;
+use crate::host::search_path::{SYSTEM_DIRECTORIES, search_path};
 use crate::rules::variables::{STEERING, SteeringValue};
 use crate::term;
 
@@ -80,6 +81,30 @@ fn the_users_own(world: &World, name: &OsStr, value: &OsStr) -> Result<(), Error
         return refuse(format!("{} belongs to another user", term::os(value)), "unset it, or name a file of yours");
     }
     Ok(())
+}
+
+/// The helpers of the engine's that a start needs and that are not where the engine looks.
+pub fn missing_helpers(engine: &Engine, start: Start) -> Vec<&'static HelperProgram> {
+    // docker's are its daemon's, wherever that is.
+    if engine.kind != EngineKind::Podman {
+        return Vec::new();
+    }
+    let path = engine.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_bytes());
+    let path: Vec<&Path> = path
+        .unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .split(|byte| *byte == b':')
+        .map(|entry| Path::new(OsStr::from_bytes(entry)))
+        .collect();
+    let is_program = |path: PathBuf| fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0);
+    helpers::missing_for(start, |program, found| {
+        let more: [&[&str]; 2] = match found {
+            Found::OnPath => [&[], &[]],
+            Found::InSystem => [SYSTEM_DIRECTORIES, HELPER_DIRECTORIES],
+            Found::AmongHelpers => [&[], HELPER_DIRECTORIES],
+        };
+        let places = path.iter().copied().chain(more.concat().into_iter().map(Path::new));
+        places.into_iter().any(|directory| is_program(directory.join(program)))
+    })
 }
 
 /// Who owns docker's socket: a rootless daemon's belongs to the user.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::rules::variables::{PLAIN, STEERING};
 
 pub mod discover;
+pub mod helpers;
 
 /// A kind of container engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::term;
 
 /// Where the system installs programs: these entries hold whatever the current directory is.
-const SYSTEM_DIRECTORIES: &[&str] = &[
+pub const SYSTEM_DIRECTORIES: &[&str] = &[
     "/usr/local/sbin",
     "/usr/local/bin",
     "/usr/sbin",

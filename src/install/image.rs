@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::engine::{Engine, EngineKind};
+use crate::engine::helpers::{self, Start};
+use crate::engine::{Engine, EngineKind, discover};
 use crate::error::Error;
 use crate::facts::ca_certificates;
 use crate::host::World;
@@ -140,7 +141,9 @@ pub fn forget_if_gone(world: &World, engine: &Engine, stage: Stage, image: &str)
         Some(Presence::Gone) => Ok(std::fs::remove_file(record_path(world, engine, stage)).is_ok()),
         None => Err(Error::Engine {
             message: format!("{} can't tell whether it has the image: {}", engine.kind.program(), answer.words),
-            hint: format!("make `{} image ls` work, then start the tool again", engine.kind.program()),
+            hint: helpers::hint(&helpers::missing_in(&answer.words)).unwrap_or_else(|| {
+                format!("make `{} image ls` work, then start the tool again", engine.kind.program())
+            }),
         }),
     }
 }
@@ -220,7 +223,13 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
                 .iter()
                 .any(|words| line.contains(words))
         };
-        let hint = if tail.iter().any(lacks_base) {
+        let mut missing = helpers::missing_in(&tail.join("\n"));
+        if missing.is_empty() {
+            missing = discover::missing_helpers(engine, Start { rootful: world.uid == 0, engine_network: false });
+        }
+        let hint = if let Some(hint) = helpers::hint(&missing) {
+            hint
+        } else if tail.iter().any(lacks_base) {
             format!("{base} can't be pulled: load it by hand; the README says how to make it without a registry")
         } else if world.variable("COCO_CA_BUNDLE").is_none() {
             "its last words stand above; where TLS is re-signed, COCO_CA_BUNDLE names the CA bundle".to_owned()

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use self::image::Stage;
-use crate::engine::Engine;
+use crate::engine::helpers::{self, Start};
+use crate::engine::{Engine, discover};
 use crate::error::Error;
 use crate::facts::Facts;
 use crate::host::World;
@@ -124,7 +125,7 @@ fn install(
             }
             // What is left of it is never trusted; prune removes what can't be removed now.
             let _ = remove_tree(&own.join(&data));
-            return Err(error);
+            return Err(explained(error, &last_words(&log), world, engine));
         }
     };
     let record = Record {
@@ -180,7 +181,25 @@ fn phases(
     Ok(installed)
 }
 
+/// An engine's failure, with the helper that it misses.
+fn explained(error: Error, words: &str, world: &World, engine: &Engine) -> Error {
+    let Error::Engine { message, hint } = error else { return error };
+    let mut missing = helpers::missing_in(words);
+    if missing.is_empty() {
+        missing = discover::missing_helpers(engine, Start { rootful: world.uid == 0, engine_network: false });
+    }
+    Error::Engine { message, hint: helpers::hint(&missing).unwrap_or(hint) }
+}
+
 fn show_log(log: &Path) {
+    let text = last_words(log);
+    if !text.is_empty() {
+        term::relay(&text);
+    }
+}
+
+/// The end of what the engine and the installer said.
+fn last_words(log: &Path) -> String {
     let mut tail = Vec::new();
     if let Ok(mut file) = fs::File::open(log) {
         let length = file.metadata().map_or(0, |metadata| metadata.len());
@@ -189,10 +208,8 @@ fn show_log(log: &Path) {
             .seek(SeekFrom::Start(length.saturating_sub(SHOWN_LOG)))
             .and_then(|_| file.take(SHOWN_LOG).read_to_end(&mut tail));
     }
-    if !tail.is_empty() {
-        let text: String = tail.utf8_chunks().map(|chunk| chunk.valid()).collect();
-        term::relay(&text.replace('\r', ""));
-    }
+    let text: String = tail.utf8_chunks().map(|chunk| chunk.valid()).collect();
+    text.replace('\r', "")
 }
 
 /// Removes installations that were replaced, but for those that a running tool uses.

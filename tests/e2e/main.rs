@@ -22,6 +22,8 @@ mod language_server;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod missing_helpers;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod ports;
