@@ -1,9 +1,9 @@
-//! The start of a TLS connection (RFC 8446, RFC 5246), as far as its server name goes: a tool may
-//! ask for one name in DNS and for another in the hello, and the server acts on the hello.
+//! The server name at the start of a TLS connection (RFC 8446, RFC 5246). A tool may ask for one name in DNS and for another
+//! one in the hello, and the server acts on the hello.
 //!
-//! The bytes go on to the server as they came, so nothing may pass that a server could read in
-//! another way: lengths are exact, a message may be cut over records anyhow, and what is left over
-//! is refused. Bytes in, a name out; must not read or write anything.
+//! The bytes go on to the server as they came, so nothing may pass that a server could read in another way. Lengths are
+//! exact, a message may be split over records in any way, and bytes that are left over are rejected. Bytes in, a name
+//! out; must not read or write anything.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use super::Progress;
 #[cfg(test)]
 mod tests;
 
-/// How many bytes of records may be needed up to the end of a hello. The largest that clients send,
-/// with two post-quantum key shares, has about 4 KiB.
+/// The most bytes of records up to the end of a hello. The largest hello that clients send, with two post-quantum key
+/// shares, has about 4 KiB.
 pub const MAX_HELLO: usize = 64 << 10;
 
-/// What a record's header has (RFC 8446, section 5.1): type, version, length.
-const HEADER: usize = 5;
+/// The length of a record's header (RFC 8446, section 5.1): type, version, length.
+const HEADER_LENGTH: usize = 5;
 /// The largest plain record, and how much longer an encrypted one may be.
 const MAX_RECORD: usize = 1 << 14;
 const MAX_EXPANSION: usize = 256;
@@ -29,11 +29,11 @@ const APPLICATION_DATA: u8 = 23;
 /// Handshake types.
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
-/// Extensions that matter here: the name in the clear, and the ones that hide another: encrypted
-/// hellos (RFC 9849, and the numbers that drafts of it had) and the encrypted SNI before them.
+/// Extensions that matter here: the name in the clear, and those that hide another one, which are encrypted hellos
+/// (RFC 9849, and the numbers of its drafts) and the encrypted SNI before them.
 const SERVER_NAME: u16 = 0;
 const ENCRYPTED: [u16; 9] = [0xfe0d, 0xfe0c, 0xfe0b, 0xfe0a, 0xfe09, 0xfe08, 0xff02, 0xff03, 0xffce];
-/// The longest name worth reading: DNS has none of more than 253 bytes and a dot.
+/// The longest name, in bytes: DNS has none of more than 253 and a dot.
 const MAX_NAME: usize = 255;
 /// The random of a ServerHello that asks for another ClientHello (RFC 8446, section 4.1.3): the
 /// SHA-256 of "HelloRetryRequest".
@@ -47,16 +47,16 @@ const RETRY: [u8; 32] = [
 pub struct ClientHello {
     /// The name as sent: printable ASCII, neither folded nor checked further.
     pub server_name: String,
-    /// How many bytes the records up to its end have.
+    /// The length of the records up to its end, in bytes.
     pub length: usize,
 }
 
-/// Why the bytes are not passed on.
+/// Why the bytes are not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
-    /// It starts like something else.
+    /// It does not start as TLS does.
     NotTls,
-    /// It starts like TLS and breaks its rules, in this respect.
+    /// It starts as TLS does, and breaks its rules; where.
     Malformed(&'static str),
     /// The hello would end past [`MAX_HELLO`].
     TooLong,
@@ -80,14 +80,14 @@ impl fmt::Display for Rejected {
 
 impl std::error::Error for Rejected {}
 
-/// Reads what a client sends first, from its first byte on. For a buffer that grows there is [`Reader`].
+/// Reads what a client sends first, from its first byte on. [`Reader`] does it for a buffer that grows.
 pub fn client_hello(bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
     Reader::of_first().read(bytes)
 }
 
-/// Reads what a client sends after a server asked for a second hello, from the first byte after the
-/// first hello on. `length` counts what stood before the second one, too: the marker for old
-/// middleboxes and the early data that the server will skip (RFC 8446, sections 4.2.10 and D.4).
+/// Reads what a client sends after a server asked for a second hello, from the first byte after the first hello on.
+/// `length` includes what comes before the second hello: the marker for old middleboxes, and the early data that the
+/// server will skip (RFC 8446, sections 4.2.10 and D.4).
 pub fn second_client_hello(bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
     Reader::of_second().read(bytes)
 }
@@ -99,15 +99,15 @@ pub fn is_retry_request(bytes: &[u8]) -> Result<Progress<bool>, Rejected> {
     let mut message = Vec::with_capacity(NEEDED);
     let mut at = 0;
     loop {
-        let misfit = if at == 0 { Rejected::NotTls } else { Rejected::Malformed("a record of the wrong type") };
-        let Some(record) = record(bytes, at, &[HANDSHAKE, ALERT], misfit)? else { return Ok(Progress::Incomplete) };
+        let wrong_type = if at == 0 { Rejected::NotTls } else { Rejected::Malformed("a record of the wrong type") };
+        let Some(record) = record(bytes, at, &[HANDSHAKE, ALERT], wrong_type)? else { return Ok(Progress::Incomplete) };
         if record.end > MAX_HELLO {
             return Err(Rejected::TooLong);
         }
         if record.kind == HANDSHAKE {
             message.extend(record.body.iter().take(NEEDED - message.len()));
             if message.first().is_some_and(|kind| *kind != SERVER_HELLO) {
-                return Err(Rejected::Malformed("no ServerHello"));
+                return Err(Rejected::Malformed("not a ServerHello"));
             }
             match message.split_first_chunk::<6>() {
                 // Shorter than a ServerHello without extensions; or of another version.
@@ -120,11 +120,11 @@ pub fn is_retry_request(bytes: &[u8]) -> Result<Progress<bool>, Rejected> {
         } else if record.length != 2 || !message.is_empty() {
             return Err(Rejected::Malformed("an alert of the wrong length or place"));
         } else if let [level, _] = record.body {
-            // A fatal alert ends it. A warning, such as unrecognized_name, may stand before a hello.
+            // A fatal alert ends the connection. A warning, as unrecognized_name, may come before a hello.
             match level {
                 1 => {}
                 2 => return Ok(Progress::Complete(false)),
-                _ => return Err(Rejected::Malformed("an alert of no level")),
+                _ => return Err(Rejected::Malformed("an alert of an unknown level")),
             }
         }
         if record.body.len() < record.length {
@@ -134,81 +134,81 @@ pub fn is_retry_request(bytes: &[u8]) -> Result<Progress<bool>, Rejected> {
     }
 }
 
-/// One record, of which the body may not be all there.
+/// One record, whose body may not be complete.
 struct Record<'a> {
     kind: u8,
-    /// What the header says that the body has.
+    /// The body's length as the header gives it.
     length: usize,
-    /// What is there of the body.
+    /// The body as far as it has come.
     body: &'a [u8],
-    /// Where the record ends, counted from the first byte of all.
+    /// Where the record ends, counted from the first byte of the buffer.
     end: usize,
 }
 
-/// The record at `at`; `None` while its header is not all there, but refused as early as it shows.
-fn record<'a>(bytes: &'a [u8], at: usize, kinds: &[u8], misfit: Rejected) -> Result<Option<Record<'a>>, Rejected> {
+/// The record at `at`; `None` while its header is not complete. What is wrong is rejected as early as it shows.
+fn record<'a>(bytes: &'a [u8], at: usize, kinds: &[u8], wrong_type: Rejected) -> Result<Option<Record<'a>>, Rejected> {
     let Some(rest) = bytes.get(at..) else { return Ok(None) };
     if rest.first().is_some_and(|kind| !kinds.contains(kind)) || rest.get(1).is_some_and(|major| *major != 3) {
-        return Err(misfit);
+        return Err(wrong_type);
     }
-    let Some((&[kind, _, _, high, low], after)) = rest.split_first_chunk::<HEADER>() else { return Ok(None) };
+    let Some((&[kind, _, _, high, low], after)) = rest.split_first_chunk::<HEADER_LENGTH>() else { return Ok(None) };
     let length = usize::from(u16::from_be_bytes([high, low]));
-    let most = if kind == APPLICATION_DATA { MAX_RECORD + MAX_EXPANSION } else { MAX_RECORD };
-    if length == 0 || length > most {
+    let limit = if kind == APPLICATION_DATA { MAX_RECORD + MAX_EXPANSION } else { MAX_RECORD };
+    if length == 0 || length > limit {
         return Err(Rejected::Malformed("a record that is empty or too long"));
     }
     let body = after.get(..length).unwrap_or(after);
-    Ok(Some(Record { kind, length, body, end: at + HEADER + length }))
+    Ok(Some(Record { kind, length, body, end: at + HEADER_LENGTH + length }))
 }
 
-/// Reads a hello from a buffer that grows, and no record of it twice: a client that sends byte by byte
-/// costs no more than one that sends all at once.
+/// Reads a hello from a buffer that grows, and reads no record twice: a client that sends byte by byte costs no more than
+/// one that sends everything at once.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    place: Place,
-    /// Where the first record starts that has not been there as a whole.
+    position: Position,
+    /// Where the first record starts that is not complete.
     at: usize,
-    /// Where the hello starts; known as soon as it does.
+    /// Where the hello starts, once it has.
     start: usize,
-    /// How many bytes of the hello are in whole records.
+    /// How many bytes of the hello are in complete records.
     seen: usize,
-    /// The hello's type and length, in four bytes, of which so many are known.
+    /// The hello's type and length, which are four bytes, of which `head_bytes` are known.
     head: usize,
     head_bytes: usize,
 }
 
-/// Where in a connection a record stands, which says what it may be.
+/// Where in a connection a record is. It decides of which types it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// At its start.
+enum Position {
+    /// At the start.
     Start,
-    /// After a hello that a server wants to have again.
+    /// Before a second hello.
     Between,
     /// In a hello.
     Inside,
 }
 
 impl Reader {
-    /// For what [`client_hello`] reads.
+    /// A reader of what [`client_hello`] reads.
     pub fn of_first() -> Self {
-        Reader { place: Place::Start, at: 0, start: 0, seen: 0, head: 0, head_bytes: 0 }
+        Reader { position: Position::Start, at: 0, start: 0, seen: 0, head: 0, head_bytes: 0 }
     }
 
-    /// For what [`second_client_hello`] reads.
+    /// A reader of what [`second_client_hello`] reads.
     pub fn of_second() -> Self {
-        Reader { place: Place::Between, ..Reader::of_first() }
+        Reader { position: Position::Between, ..Reader::of_first() }
     }
 
-    /// Reads on: `bytes` are those of the last time and what came since. After a hello, or an error,
-    /// there is nothing more to read.
+    /// Goes on reading: `bytes` are those of the last call and what came since. Must not be called after a hello or an
+    /// error.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Progress<ClientHello>, Rejected> {
         while let Some(record) = self.record(bytes)? {
             let missing = match record.kind {
                 HANDSHAKE => self.missing_after(&record)?,
                 kind => skippable(kind, &record)?,
             };
-            let more = if missing == 0 { 0 } else { HEADER + missing };
-            // Said as soon as it is known that it will be.
+            let more = if missing == 0 { 0 } else { HEADER_LENGTH + missing };
+            // Rejected as soon as it is known that it will be.
             if record.end + more > MAX_HELLO {
                 return Err(Rejected::TooLong);
             }
@@ -227,33 +227,33 @@ impl Reader {
         Ok(Progress::Incomplete)
     }
 
-    /// The next record, as far as it is there, if one of its type may stand here.
+    /// The next record as far as it has come, if one of its type may be here.
     fn record<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Record<'a>>, Rejected> {
-        let (kinds, misfit): (&[u8], _) = match self.place {
-            Place::Start => (&[HANDSHAKE], Rejected::NotTls),
-            Place::Between => (
+        let (kinds, wrong_type): (&[u8], _) = match self.position {
+            Position::Start => (&[HANDSHAKE], Rejected::NotTls),
+            Position::Between => (
                 &[HANDSHAKE, CHANGE_CIPHER_SPEC, APPLICATION_DATA],
                 Rejected::Malformed("a record of the wrong type before the second hello"),
             ),
-            Place::Inside => (&[HANDSHAKE], Rejected::Malformed("a record inside the hello that is none of it")),
+            Position::Inside => (&[HANDSHAKE], Rejected::Malformed("a record of another type inside the hello")),
         };
-        let record = record(bytes, self.at, kinds, misfit)?;
-        if self.place != Place::Inside && record.as_ref().is_some_and(|record| record.kind == HANDSHAKE) {
-            self.place = Place::Inside;
+        let record = record(bytes, self.at, kinds, wrong_type)?;
+        if self.position != Position::Inside && record.as_ref().is_some_and(|record| record.kind == HANDSHAKE) {
+            self.position = Position::Inside;
             self.start = self.at;
         }
         Ok(record)
     }
 
-    /// How many bytes of the hello come after this record; at least one while that is not known.
+    /// How many bytes of the hello come after this record. At least one while that is not known.
     fn missing_after(&mut self, record: &Record<'_>) -> Result<usize, Rejected> {
-        // What the last call saw of this record.
+        // What the last call read of this record.
         let known = self.head_bytes.saturating_sub(self.seen);
         for byte in record.body.iter().skip(known).take(4 - self.head_bytes) {
             self.head = self.head << 8 | usize::from(*byte);
             self.head_bytes += 1;
             if self.head_bytes == 1 && *byte != CLIENT_HELLO {
-                return Err(Rejected::Malformed("no ClientHello"));
+                return Err(Rejected::Malformed("not a ClientHello"));
             }
         }
         if self.head_bytes < 4 {
@@ -263,7 +263,7 @@ impl Reader {
         needed.checked_sub(self.seen + record.length).ok_or(Rejected::Malformed("bytes after the hello"))
     }
 
-    /// The hello without the records' headers. Only now, not with every byte that came.
+    /// The hello without the records' headers. Only for a complete hello, not for every byte that comes.
     fn message(&self, bytes: &[u8]) -> Result<Vec<u8>, Rejected> {
         let mut message = Vec::with_capacity(self.seen);
         let mut at = self.start;
@@ -277,10 +277,10 @@ impl Reader {
     }
 }
 
-/// Judges a record before a second hello. How much is missing after it is not known, but a hello is.
+/// Checks a record before a second hello. How much is missing after it is not known, but at least a hello is.
 fn skippable(kind: u8, record: &Record<'_>) -> Result<usize, Rejected> {
     if kind == CHANGE_CIPHER_SPEC && (record.length != 1 || record.body.first().is_some_and(|byte| *byte != 1)) {
-        return Err(Rejected::Malformed("a ChangeCipherSpec that is none"));
+        return Err(Rejected::Malformed("an invalid ChangeCipherSpec"));
     }
     Ok(1)
 }
@@ -317,7 +317,7 @@ fn server_name(message: &[u8]) -> Result<String, Rejected> {
         }
     }
     kinds.sort_unstable();
-    // Of two, a server may take the other one.
+    // Of two, a server may use the other one.
     if kinds.windows(2).any(|pair| pair.first() == pair.last()) {
         return Err(Rejected::Malformed("the same extension twice"));
     }
@@ -334,10 +334,10 @@ fn only_name(content: &[u8]) -> Result<String, Rejected> {
     let mut entries = Fields(fields.vector()?);
     fields.end()?;
     if entries.take(1)? != [0] {
-        return Err(Rejected::Malformed("a server name that is no host's"));
+        return Err(Rejected::Malformed("a server name that is not a host name"));
     }
     let name = entries.vector()?;
-    // A second name, of any type, might be the one that a server takes.
+    // A server might use a second name, of any type.
     entries.end()?;
     if name.is_empty() || name.len() > MAX_NAME || !name.iter().all(u8::is_ascii_graphic) {
         return Err(Rejected::Malformed("a server name that is empty, too long or not printable"));
@@ -345,7 +345,7 @@ fn only_name(content: &[u8]) -> Result<String, Rejected> {
     Ok(name.iter().copied().map(char::from).collect())
 }
 
-/// What is left of a structure.
+/// The unread rest of a structure.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -373,6 +373,6 @@ impl<'a> Fields<'a> {
     }
 
     fn end(&self) -> Result<(), Rejected> {
-        if self.0.is_empty() { Ok(()) } else { Err(Rejected::Malformed("bytes that belong to nothing")) }
+        if self.0.is_empty() { Ok(()) } else { Err(Rejected::Malformed("bytes after the last field")) }
     }
 }

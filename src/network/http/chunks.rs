@@ -4,19 +4,19 @@ use super::Rejected;
 
 /// The most digits of a chunk's size, leading zeros included.
 const MAX_SIZE_DIGITS: u8 = 16;
-/// The largest chunk: what fits into 31 bits, so that no server's integer wraps around to another
-/// size. Clients send some KiB at once.
+/// The largest chunk, in bytes: what fits into 31 bits, so that no server's integer wraps around to another size. Clients
+/// send some KiB at once.
 const MAX_CHUNK: u64 = i32::MAX as u64;
-/// How many bytes of extensions a chunk may have. No client in use sends any.
+/// The longest extensions of a chunk, in bytes. No client in use sends any.
 const MAX_EXTENSION: u16 = 256;
 
-/// How much of a chunked body is there: fed with its pieces as they come.
+/// Finds the end of a chunked body, whose pieces it gets as they come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunks {
     state: State,
 }
 
-/// What one piece told.
+/// What one piece was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fed {
     /// How many of its bytes belong to the body: all of them while the body goes on.
@@ -28,7 +28,7 @@ pub struct Fed {
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A chunk's size, of which so many digits were there.
+    /// A chunk's size, of which this many digits were read.
     Size {
         digits: u8,
         size: u64,
@@ -42,7 +42,7 @@ enum State {
     SizeEnd {
         size: u64,
     },
-    /// So many bytes, and more than none.
+    /// This many bytes, at least one.
     Data {
         left: u64,
     },
@@ -70,7 +70,7 @@ impl Chunks {
         Chunks { state: START }
     }
 
-    /// Takes the next piece. After the end it takes nothing; after an error there is only that error.
+    /// Takes the next piece. After the end it takes nothing. After an error it gives that error again.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Fed, Rejected> {
         let mut rest = bytes;
         loop {
@@ -101,7 +101,7 @@ impl Chunks {
 const START: State = State::Size { digits: 0, size: 0 };
 
 impl State {
-    /// The state after one byte; [`Chunks::feed`] takes the bytes of the chunks themselves.
+    /// The state after one byte. The bytes of the chunks themselves don't come here: [`Chunks::feed`] takes them.
     fn next(self, byte: u8) -> Result<State, Rejected> {
         match (self, byte) {
             (State::Size { digits: 1.., size } | State::Extension { size, .. }, b'\r') => Ok(State::SizeEnd { size }),
@@ -114,19 +114,21 @@ impl State {
                     }
                     Ok(State::Size { digits: digits + 1, size })
                 }
-                _ => Err(Rejected::Malformed("a chunk's size that is no number")),
+                _ => Err(Rejected::Malformed("a chunk size that is not a number")),
             },
             (State::Extension { size, length }, b' '..=b'~') if length < MAX_EXTENSION => {
                 Ok(State::Extension { size, length: length + 1 })
             }
-            (State::Extension { .. }, _) => Err(Rejected::Malformed("a chunk's extension that is long or unprintable")),
+            (State::Extension { .. }, _) => {
+                Err(Rejected::Malformed("a chunk extension that is too long or not printable"))
+            }
             (State::SizeEnd { size: 0 }, b'\n') => Ok(State::LastReturn),
             (State::SizeEnd { size }, b'\n') => Ok(State::Data { left: size }),
             (State::DataReturn, b'\r') => Ok(State::DataEnd),
             (State::DataEnd, b'\n') => Ok(START),
             (State::LastReturn, b'\r') => Ok(State::LastEnd),
             (State::LastEnd, b'\n') => Ok(State::Ended),
-            // Headers after the body, by which a server might change its mind about the ones before.
+            // Headers after the body, which a server might use in the place of the ones before.
             (State::LastReturn, _) => Err(Rejected::Malformed("trailers after the last chunk")),
             (State::SizeEnd { .. } | State::DataReturn | State::DataEnd | State::LastEnd, _) => {
                 Err(Rejected::Malformed("a chunk that does not end where it should"))

@@ -1,10 +1,9 @@
-//! The heads and the framing of HTTP/1 requests (RFC 9110, RFC 9112), as far as it takes to know for
-//! each request on a connection which host it is for and where it ends.
+//! The heads and the framing of HTTP/1 requests (RFC 9110, RFC 9112): which host each request on a connection is for, and
+//! where the request ends.
 //!
-//! The bytes go on to the server as they came. So this is no tolerant reader: whatever some server,
-//! or a proxy before it, could take for another Host, another length or another request is refused,
-//! also where the specification lets a recipient repair it. Bytes in, a verdict out; must not read
-//! or write anything.
+//! The bytes go on to the server as they came, so this parser is not tolerant. Whatever some server, or a proxy before
+//! it, could take for another Host, another length or another request is rejected, even where the specification lets a
+//! recipient repair it. Bytes in, a verdict out; must not read or write anything.
 
 use std::fmt;
 
@@ -16,14 +15,14 @@ mod tests;
 
 pub use chunks::{Chunks, Fed};
 
-/// How many bytes a head may have, with the empty line at its end.
+/// The longest head, in bytes, with the empty line at its end.
 pub const MAX_HEAD: usize = 32 << 10;
 
-/// How many header lines a head may have.
+/// The most header lines in a head.
 const MAX_HEADERS: usize = 128;
-/// The longest method worth reading; the registered ones have up to 17 bytes.
+/// The longest method, in bytes; the registered ones have up to 17.
 const MAX_METHOD: usize = 32;
-/// The longest host: DNS has no name of more than 253 bytes and a dot.
+/// The longest host, in bytes: DNS has no name of more than 253 and a dot.
 const MAX_HOST: usize = 255;
 /// The most digits of a length: fewer than what overflows 64 bits, signed or not.
 const MAX_LENGTH_DIGITS: usize = 18;
@@ -49,26 +48,26 @@ pub struct Request {
 pub enum Body {
     /// The next request.
     None,
-    /// So many bytes.
+    /// This many bytes.
     Length(u64),
-    /// Chunks, for [`Chunks`] to count.
+    /// Chunks, to be counted by [`Chunks`].
     Chunked,
 }
 
-/// Why the bytes are not passed on.
+/// Why the bytes are not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
-    /// It does not start like a request.
+    /// It does not start as a request does.
     NotHttp,
-    /// It starts like HTTP and breaks its rules, in this respect.
+    /// It starts as HTTP does, and breaks its rules; where.
     Malformed(&'static str),
-    /// The head is longer than [`MAX_HEAD`], or a part of it longer than any that is in use.
+    /// The head is longer than [`MAX_HEAD`], or has too many header lines.
     TooLong,
     /// A request that names no host.
     NoHost,
-    /// A request for something else than a resource of the host that it names.
+    /// A request for something other than a resource of the host that it names.
     Forbidden(&'static str),
-    /// The client waits to be told to go on before it sends the body.
+    /// The client waits for a `100 Continue` before it sends the body.
     Expectation,
 }
 
@@ -89,13 +88,13 @@ impl std::error::Error for Rejected {}
 
 /// Reads the head of the request that starts with the first of `bytes`.
 pub fn request_head(bytes: &[u8]) -> Result<Progress<Request>, Rejected> {
-    let most = bytes.get(..MAX_HEAD).unwrap_or(bytes);
-    let Some(length) = head_length(most) else {
-        judge_start(most)?;
+    let limited = bytes.get(..MAX_HEAD).unwrap_or(bytes);
+    let Some(length) = head_length(limited) else {
+        check_start(limited)?;
         return if bytes.len() < MAX_HEAD { Ok(Progress::Incomplete) } else { Err(Rejected::TooLong) };
     };
-    let head = most.get(..length).unwrap_or(most);
-    clean(head)?;
+    let head = limited.get(..length).unwrap_or(limited);
+    check_control_characters(head)?;
     // Without the empty line, so that every line ends in CRLF.
     let lines = head.strip_suffix(LINE_END).unwrap_or(head);
     let (first, headers) = split_at_line_end(lines).ok_or(Rejected::NotHttp)?;
@@ -107,8 +106,8 @@ pub fn request_head(bytes: &[u8]) -> Result<Progress<Request>, Rejected> {
 
 /// How many bytes there are up to the end of the first empty line.
 ///
-/// With every byte that arrives this starts again from the first. So whether there is an end is
-/// asked first, by a loop without an exit, which the compiler makes many times faster.
+/// This starts again from the first byte with every byte that arrives. So a first loop only looks whether there is an end:
+/// it has no exit, and the compiler makes it many times faster.
 #[expect(clippy::needless_bitwise_bool, reason = "branches would keep the loop from being vectorised")]
 fn head_length(bytes: &[u8]) -> Option<usize> {
     let from = |start: usize| bytes.get(start..).unwrap_or_default();
@@ -122,8 +121,8 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
     bytes.windows(HEAD_END.len()).position(|quad| quad == HEAD_END).map(|at| at + HEAD_END.len())
 }
 
-/// Refuses what can't become a head any more, so that nobody waits for the rest of it.
-fn judge_start(bytes: &[u8]) -> Result<(), Rejected> {
+/// Rejects what can't become a head any more, so that nobody waits for the rest of it.
+fn check_start(bytes: &[u8]) -> Result<(), Rejected> {
     if let Some((first, _)) = split_at_line_end(bytes) {
         RequestLine::read(first)?;
     } else {
@@ -133,13 +132,13 @@ fn judge_start(bytes: &[u8]) -> Result<(), Rejected> {
             return Err(Rejected::NotHttp);
         }
     }
-    clean(bytes)
+    check_control_characters(bytes)
 }
 
-/// Refuses control characters but tabs, and every CR and LF that is not a pair: each reads some of
-/// them as the end of a line, or of a value, and others don't.
+/// Rejects control characters other than tabs, and every CR and LF that is not a pair: some servers take them for the end
+/// of a line or of a value, and others don't.
 #[expect(clippy::needless_bitwise_bool, reason = "branches would keep the loop from being vectorised")]
-fn clean(bytes: &[u8]) -> Result<(), Rejected> {
+fn check_control_characters(bytes: &[u8]) -> Result<(), Rejected> {
     let mut bad = bytes.first() == Some(&b'\n');
     for byte in bytes {
         bad |= (*byte < b' ') & (*byte != b'\t') & (*byte != b'\r') & (*byte != b'\n') | (*byte == 0x7f);
@@ -150,7 +149,7 @@ fn clean(bytes: &[u8]) -> Result<(), Rejected> {
     if bad { Err(Rejected::Malformed("a control character, or a line end that is not CRLF")) } else { Ok(()) }
 }
 
-/// What stands before the first CRLF, and after it.
+/// The bytes before the first CRLF, and those after it.
 fn split_at_line_end(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = bytes.iter().zip(bytes.get(1..)?).position(|pair| pair == (&b'\r', &b'\n'))?;
     let (line, rest) = bytes.split_at_checked(at)?;
@@ -172,8 +171,8 @@ struct RequestLine {
 /// Whether the method has a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bodies {
-    /// GET, HEAD and TRACE: a body means nothing, and servers that don't read it take it for the
-    /// next request (RFC 9110, section 9.3.1, warns of exactly that).
+    /// GET, HEAD and TRACE: a body means nothing, and servers that don't read it take it for the next request (RFC 9110,
+    /// section 9.3.1, warns of that).
     Never,
     /// All other methods.
     Maybe,
@@ -199,7 +198,7 @@ impl RequestLine {
         if method.len() > MAX_METHOD || !is_token(method) {
             return Err(Rejected::NotHttp);
         }
-        // What begins an HTTP/2 connection looks like a request, to be refused by those who don't know it.
+        // An HTTP/2 connection begins with what looks like a request, so that other servers refuse it.
         if line == b"PRI * HTTP/2.0" {
             return Err(Rejected::Forbidden("HTTP/2"));
         }
@@ -221,7 +220,7 @@ impl RequestLine {
             return Err(if absolute {
                 Rejected::Forbidden("a target with a host of its own")
             } else {
-                Rejected::Malformed("a target that is no path")
+                Rejected::Malformed("a target that is not a path")
             });
         }
         let bodies = if is(b"GET") || is(b"HEAD") || is(b"TRACE") { Bodies::Never } else { Bodies::Maybe };
@@ -247,14 +246,14 @@ impl Headers {
             if count > MAX_HEADERS {
                 return Err(Rejected::TooLong);
             }
-            // A line that continues the one before has no name, neither.
+            // A line that continues the one before has no name either.
             let colon = line.iter().position(|byte| *byte == b':');
             let (name, value) = colon.and_then(|at| line.split_at_checked(at)).unwrap_or_default();
             let value = value.strip_prefix(b":").unwrap_or(value);
             if !is_token(name) {
                 return Err(Rejected::Malformed("a header line without a proper name"));
             }
-            headers.take(name, value)?;
+            headers.read_header(name, value)?;
         }
         match (headers.body, request.bodies, request.chunks) {
             (Body::Chunked, _, Chunking::Unknown) => Err(Rejected::Malformed("chunks in HTTP/1.0")),
@@ -265,8 +264,8 @@ impl Headers {
         }
     }
 
-    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Rejected> {
-        // Gateways hand headers to programs with `-` and `_` made one (RFC 3875, section 4.1.18).
+    fn read_header(&mut self, name: &[u8], value: &[u8]) -> Result<(), Rejected> {
+        // Gateways pass headers to programs with `_` in the place of `-` (RFC 3875, section 4.1.18).
         let dashed: Vec<u8> =
             name.to_ascii_lowercase().iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
         let framing = matches!(dashed.as_slice(), b"content-length" | b"transfer-encoding");
@@ -286,17 +285,17 @@ impl Headers {
             b"transfer-encoding" => return Err(Rejected::Malformed("a Transfer-Encoding other than chunked")),
             b"upgrade" => return Err(Rejected::Forbidden("Upgrade")),
             b"http2-settings" => return Err(Rejected::Forbidden("HTTP/2")),
-            // A server that answers before the body leaves it open whether a body or a request
-            // follows, and client and server may agree on the one that is not judged.
+            // When a server answers before the body, a body or a request may follow. Client and server may agree on the
+            // one that is not checked.
             b"expect" => return Err(Rejected::Expectation),
-            b"connection" => connection(value)?,
+            b"connection" => check_connection(value)?,
             _ => {}
         }
         Ok(())
     }
 }
 
-/// The value of a header that decides something: spaces before it, nothing after it.
+/// The value of a header that decides something: there may be spaces before it, and nothing after it.
 fn exact(value: &[u8]) -> Result<&[u8], Rejected> {
     let start = value.iter().position(|byte| *byte != b' ').unwrap_or(value.len());
     let value = value.get(start..).unwrap_or_default();
@@ -308,7 +307,7 @@ fn exact(value: &[u8]) -> Result<&[u8], Rejected> {
 
 /// `name` or `name:port`.
 fn host(value: &[u8]) -> Result<(String, Option<u16>), Rejected> {
-    let malformed = Err(Rejected::Malformed("a Host that is no name with an optional port"));
+    let malformed = Err(Rejected::Malformed("a Host that is not a name with an optional port"));
     let colon = value.iter().position(|byte| *byte == b':');
     let (name, port) = colon.and_then(|at| value.split_at_checked(at)).unwrap_or((value, b""));
     if name.is_empty() || name.len() > MAX_HOST {
@@ -331,14 +330,14 @@ fn host(value: &[u8]) -> Result<(String, Option<u16>), Rejected> {
 /// The number of bytes of a body.
 fn length(value: &[u8]) -> Result<u64, Rejected> {
     if value.len() > MAX_LENGTH_DIGITS || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Rejected::Malformed("a Content-Length that is no number"));
+        return Err(Rejected::Malformed("a Content-Length that is not a number"));
     }
     Ok(value.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
-/// A proxy takes away the headers that Connection names (RFC 9110, section 7.6.1): none that this
-/// verdict rests on.
-fn connection(value: &[u8]) -> Result<(), Rejected> {
+/// A proxy removes the headers that Connection names (RFC 9110, section 7.6.1). None of those that this verdict depends on
+/// may be among them.
+fn check_connection(value: &[u8]) -> Result<(), Rejected> {
     for option in value.split(|byte| *byte == b',') {
         match option.trim_ascii().to_ascii_lowercase().as_slice() {
             b"host" | b"content-length" | b"transfer-encoding" => {
