@@ -1,8 +1,7 @@
-//! Moves bytes between two connections until both directions have ended.
+//! Copies bytes between two connections until both directions have ended.
 //!
-//! Small amounts are copied; a direction that moves much gets a pipe and splice(2), and then the
-//! bytes never pass through this process. A slow reader holds its writer back: nothing is read
-//! that can't be handed on.
+//! Small amounts are read and written. A direction that moves large amounts gets a pipe and splice(2), and then the
+//! bytes never pass through this process. A slow reader slows its writer down: nothing is read that can't be written.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -22,22 +21,23 @@ pub struct Counts {
 }
 
 /// How much a direction moves before it gets a pipe, in bytes.
-const MUCH: u64 = 256 << 10;
-/// A pipe's size, in bytes, and how many there are at most. All pipes of one user share 64 MiB by
-/// default (pipe(7)), and past that other programs' pipes get small.
-const PIPE: usize = 512 << 10;
-const MOST_PIPES: usize = 64;
+const SPLICE_THRESHOLD: u64 = 256 << 10;
+/// A pipe's size, in bytes.
+const PIPE_SIZE: usize = 512 << 10;
+/// The most pipes. All pipes of one user share 64 MiB by default (pipe(7)), and past that other programs' pipes get
+/// small.
+const MAX_PIPES: usize = 64;
+/// How many there are.
 static PIPES: AtomicUsize = AtomicUsize::new(0);
-/// How often a silent connection looks whether the broker has ended.
-const LOOK_UP: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// How often a silent connection checks whether the proxy has ended.
+const POLL_INTERVAL: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// How many intervals a connection may stay silent after one side has closed.
+const MAX_HALF_CLOSED_INTERVALS: u32 = 30;
 /// How much one direction moves before the other gets its turn, in bytes.
-const TURN: usize = 2 << 20;
+const MAX_TURN: usize = 2 << 20;
 
-/// How many of those a connection may stay silent that one side has closed.
-const HALF_CLOSED: u32 = 30;
-
-/// Relays until both directions have ended, one has failed, or the broker has `over`.
-pub fn both_ways(client: &TcpStream, server: &TcpStream, counts: &Counts, over: &AtomicBool) {
+/// Copies until both directions have ended, one has failed, or `proxy_ended` is set.
+pub fn both_ways(client: &TcpStream, server: &TcpStream, counts: &Counts, proxy_ended: &AtomicBool) {
     if client.set_nonblocking(true).and_then(|()| server.set_nonblocking(true)).is_err() {
         return;
     }
@@ -49,13 +49,13 @@ pub fn both_ways(client: &TcpStream, server: &TcpStream, counts: &Counts, over: 
             .advance(client, server, &counts.sent)
             .and_then(|()| down.advance(server, client, &counts.received))
             .and_then(|()| wait(client, server, &up, &down));
-        silent = if matches!(outcome, Ok(Woken::ByNobody)) { silent + 1 } else { 0 };
-        // Whoever has closed may be gone for good, which nothing tells while the other is silent.
-        let abandoned = silent >= HALF_CLOSED && (up.ended || down.ended);
+        silent = if matches!(outcome, Ok(Woken::TimedOut)) { silent + 1 } else { 0 };
+        // Whoever has closed may be gone for good; nothing shows that while the other is silent.
+        let abandoned = silent >= MAX_HALF_CLOSED_INTERVALS && (up.ended || down.ended);
         match outcome {
             Ok(_) if up.ended && down.ended => return,
-            Ok(_) if !abandoned && !over.load(Ordering::SeqCst) => {}
-            // A broken connection breaks its other half, as the peer would see it without a relay.
+            Ok(_) if !abandoned && !proxy_ended.load(Ordering::SeqCst) => {}
+            // A broken connection breaks the other one too, as if the peers were connected to each other.
             Ok(_) | Err(_) => {
                 super::reset(client);
                 super::reset(server);
@@ -65,28 +65,29 @@ pub fn both_ways(client: &TcpStream, server: &TcpStream, counts: &Counts, over: 
     }
 }
 
+/// How a wait ended.
 enum Woken {
-    ByNobody,
-    ByOne,
+    TimedOut,
+    Ready,
 }
 
 /// Sleeps until one of the directions can go on.
 fn wait(client: &TcpStream, server: &TcpStream, up: &Direction, down: &Direction) -> io::Result<Woken> {
-    let (from_client, to_server) = up.wants();
-    let (from_server, to_client) = down.wants();
+    let (from_client, to_server) = up.awaited();
+    let (from_server, to_client) = down.awaited();
     if up.ended && down.ended || up.turn_is_over || down.turn_is_over {
-        return Ok(Woken::ByOne);
+        return Ok(Woken::Ready);
     }
     let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(2);
     for (stream, events) in [(client, from_client | to_client), (server, from_server | to_server)] {
-        // One that nothing is wanted of would wake this thread for its hang-up again and again.
+        // A stream without an awaited event would wake this thread for its hang-up again and again.
         if !events.is_empty() {
             fds.push(PollFd::new(stream, events));
         }
     }
-    match poll(&mut fds, Some(&LOOK_UP)) {
-        Ok(0) => Ok(Woken::ByNobody),
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(Woken::ByOne),
+    match poll(&mut fds, Some(&POLL_INTERVAL)) {
+        Ok(0) => Ok(Woken::TimedOut),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(Woken::Ready),
         Err(error) => Err(error.into()),
     }
 }
@@ -95,10 +96,12 @@ fn wait(client: &TcpStream, server: &TcpStream, up: &Direction, down: &Direction
 #[derive(Default)]
 struct Direction {
     /// Read and not yet written.
-    held: Vec<u8>,
+    pending: Vec<u8>,
     pipe: Option<Pipe>,
     moved: u64,
+    /// The source has ended.
     read_all: bool,
+    /// And all of it is written.
     ended: bool,
     turn_is_over: bool,
 }
@@ -106,23 +109,24 @@ struct Direction {
 struct Pipe {
     reader: OwnedFd,
     writer: OwnedFd,
-    held: usize,
+    /// How many bytes are in it.
+    filled: usize,
 }
 
 impl Direction {
-    /// What it waits for, of its source and of its destination.
-    fn wants(&self) -> (PollFlags, PollFlags) {
+    /// The events that it waits for, of its source and of its destination.
+    fn awaited(&self) -> (PollFlags, PollFlags) {
         if self.ended {
             (PollFlags::empty(), PollFlags::empty())
-        } else if self.is_holding() {
+        } else if self.has_pending() {
             (PollFlags::empty(), PollFlags::OUT)
         } else {
             (PollFlags::IN, PollFlags::empty())
         }
     }
 
-    fn is_holding(&self) -> bool {
-        !self.held.is_empty() || self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0)
+    fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || self.pipe.as_ref().is_some_and(|pipe| pipe.filled > 0)
     }
 
     /// Moves what can be moved now.
@@ -131,18 +135,18 @@ impl Direction {
         self.turn_is_over = false;
         while !self.ended {
             let moved = match &mut self.pipe {
-                // What a plain read left over goes first.
-                Some(_) if !self.held.is_empty() => copy(&mut self.held, &mut self.read_all, from, to)?,
-                None => copy(&mut self.held, &mut self.read_all, from, to)?,
+                // What a plain read left over is written first.
+                Some(_) if !self.pending.is_empty() => copy(&mut self.pending, &mut self.read_all, from, to)?,
+                None => copy(&mut self.pending, &mut self.read_all, from, to)?,
                 Some(pipe) => match pipe.splice(from, to)? {
-                    // splice stops at urgent data for ever, while the source counts as readable; a
-                    // plain read steps over it. It also tells the end.
-                    None if pipe.held == 0 => copy(&mut self.held, &mut self.read_all, from, to)?,
+                    // splice stops at urgent data for ever, while the source counts as readable. A plain read steps
+                    // over it, and it also shows the end.
+                    None if pipe.filled == 0 => copy(&mut self.pending, &mut self.read_all, from, to)?,
                     moved => moved,
                 },
             };
-            if self.read_all && !self.is_holding() {
-                // The peer may be gone already; then there is nobody to tell.
+            if self.read_all && !self.has_pending() {
+                // The peer may be gone already.
                 let _ = to.shutdown(Shutdown::Write);
                 self.ended = true;
             }
@@ -150,12 +154,12 @@ impl Direction {
             turn += moved;
             self.moved += moved as u64;
             count.fetch_add(moved as u64, Ordering::Relaxed);
-            if self.pipe.is_none() && self.moved > MUCH && self.held.is_empty() {
+            if self.pipe.is_none() && self.moved > SPLICE_THRESHOLD && self.pending.is_empty() {
                 self.pipe = Pipe::new();
                 // Without one, it goes on as before.
                 self.moved = 0;
             }
-            if turn > TURN {
+            if turn > MAX_TURN {
                 self.turn_is_over = true;
                 break;
             }
@@ -164,17 +168,16 @@ impl Direction {
     }
 }
 
-/// Writes what is held, else reads and writes once; how much was written, `None` when that has to
-/// wait.
+/// Writes what is pending, or else reads and writes once. Gives how much was written, or `None` when that has to wait.
 fn copy(
-    held: &mut Vec<u8>,
+    pending: &mut Vec<u8>,
     read_all: &mut bool,
     mut from: &TcpStream,
     mut to: &TcpStream,
 ) -> io::Result<Option<usize>> {
-    if !held.is_empty() {
-        let Some(written) = ready(to.write(held))? else { return Ok(None) };
-        held.drain(..written);
+    if !pending.is_empty() {
+        let Some(written) = ready(to.write(pending))? else { return Ok(None) };
+        pending.drain(..written);
         return Ok(Some(written));
     }
     if *read_all {
@@ -188,42 +191,42 @@ fn copy(
     }
     let bytes = buffer.get(..read).unwrap_or_default();
     let written = ready(to.write(bytes))?.unwrap_or(0);
-    held.extend_from_slice(bytes.get(written..).unwrap_or_default());
+    pending.extend_from_slice(bytes.get(written..).unwrap_or_default());
     Ok(Some(written))
 }
 
 impl Pipe {
     fn new() -> Option<Pipe> {
-        if PIPES.fetch_add(1, Ordering::SeqCst) >= MOST_PIPES {
+        if PIPES.fetch_add(1, Ordering::SeqCst) >= MAX_PIPES {
             PIPES.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        let pipe = Pipe::made();
+        let pipe = Pipe::create();
         if pipe.is_none() {
             PIPES.fetch_sub(1, Ordering::SeqCst);
         }
         pipe
     }
 
-    fn made() -> Option<Pipe> {
+    fn create() -> Option<Pipe> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // Smaller ones work too.
-        let _ = fcntl_setpipe_size(&writer, PIPE);
-        Some(Pipe { reader, writer, held: 0 })
+        let _ = fcntl_setpipe_size(&writer, PIPE_SIZE);
+        Some(Pipe { reader, writer, filled: 0 })
     }
 
-    /// Fills and empties the pipe once; as [`copy`], but for the end of the source. An empty source, a
-    /// full pipe, urgent data and the end all look alike here; a plain read tells them apart.
+    /// Fills and empties the pipe once, as [`copy`] does, except at the end of the source: an empty source, a full pipe,
+    /// urgent data and the end all look alike here, and a plain read tells them apart.
     fn splice(&mut self, from: &TcpStream, to: &TcpStream) -> io::Result<Option<usize>> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let filled = ready(splice(from, None, &self.writer, None, PIPE, flags).map_err(Into::into))?.unwrap_or(0);
-        self.held += filled;
-        if self.held == 0 {
+        let read = ready(splice(from, None, &self.writer, None, PIPE_SIZE, flags).map_err(Into::into))?.unwrap_or(0);
+        self.filled += read;
+        if self.filled == 0 {
             return Ok(None);
         }
-        let emptied = ready(splice(&self.reader, None, to, None, self.held, flags).map_err(Into::into))?;
-        self.held = self.held.saturating_sub(emptied.unwrap_or(0));
-        Ok(if filled == 0 && emptied.is_none() { None } else { Some(emptied.unwrap_or(0)) })
+        let written = ready(splice(&self.reader, None, to, None, self.filled, flags).map_err(Into::into))?;
+        self.filled = self.filled.saturating_sub(written.unwrap_or(0));
+        Ok(if read == 0 && written.is_none() { None } else { Some(written.unwrap_or(0)) })
     }
 }
 
@@ -256,14 +259,14 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
-    /// A client and a host with a relay between them, which runs until both have closed.
-    fn relayed(test: impl FnOnce(TcpStream, TcpStream) + Send) -> Counts {
+    /// A client and a host whose bytes are copied until both have closed.
+    fn connected(test: impl FnOnce(TcpStream, TcpStream) + Send) -> Counts {
         let ((client, inner_client), (host, inner_host)) = (pair(), pair());
         let counts = Counts::default();
         thread::scope(|scope| {
             scope.spawn(|| {
                 both_ways(&inner_client, &inner_host, &counts, &AtomicBool::new(false));
-                // As the broker does, when the connection's thread ends.
+                // As the proxy does, when the connection's thread ends.
                 drop((inner_client, inner_host));
             });
             test(client, host);
@@ -274,7 +277,7 @@ mod tests {
     #[test]
     fn large_transfers_arrive_whole_both_ways_and_are_counted() {
         let data: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
-        let counts = relayed(|client, host| {
+        let counts = connected(|client, host| {
             thread::scope(|scope| {
                 for (mut from, mut to) in [(client.try_clone().unwrap(), host.try_clone().unwrap()), (host, client)] {
                     let data = &data;
@@ -297,7 +300,7 @@ mod tests {
     /// splice(2) stops at urgent data for ever, while poll says that there is something to read.
     #[test]
     fn an_urgent_byte_stops_nothing() {
-        relayed(|mut client, mut host| {
+        connected(|mut client, mut host| {
             // Enough for a pipe.
             let much = vec![7; 2 << 20];
             let mut arrived = vec![0; much.len()];
@@ -315,8 +318,8 @@ mod tests {
     }
 
     #[test]
-    fn one_side_that_closes_still_hears_the_other() {
-        relayed(|mut client, mut host| {
+    fn one_side_that_closes_still_reads_from_the_other() {
+        connected(|mut client, mut host| {
             client.write_all(b"question").unwrap();
             client.shutdown(Shutdown::Write).unwrap();
             let mut question = String::new();
@@ -331,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_breaks_breaks_the_other() {
-        relayed(|mut client, host| {
+        connected(|mut client, host| {
             super::super::reset(&host);
             drop(host);
             let error = client.read(&mut [0; 8]).unwrap_err();
