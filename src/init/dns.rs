@@ -1,5 +1,5 @@
-//! The messages of the sandbox's name server (RFC 1035): one question in, an answer from the
-//! caller's table out. No query ever leaves, so there is no cache, no upstream and no zone.
+//! The messages of the sandbox's name server (RFC 1035): a question comes in, and an answer from the caller's table goes
+//! out. No query ever leaves the sandbox, so there is no cache, no upstream server and no zone.
 //!
 //! The questions come from untrusted programs. Bytes in, bytes out; must not read or write anything.
 
@@ -18,11 +18,11 @@ pub const IN: u16 = 1;
 
 /// The type of the EDNS0 pseudo record (RFC 6891).
 const OPT: u16 = 41;
-/// For how many seconds an address may be remembered: as long as the sandbox would be fine, too.
+/// How long an address may be remembered, in seconds. As long as the sandbox lives would be fine too.
 const TTL: u32 = 60;
-/// The UDP payload that the server takes, for EDNS0: what passes everywhere unfragmented.
+/// The largest UDP payload that the server accepts, for EDNS0: what passes everywhere without fragmentation.
 const PAYLOAD: u16 = 1232;
-/// The longest name on the wire, with its lengths and the root's zero.
+/// The longest name on the wire, in bytes, with its lengths and the root's zero.
 const MAX_NAME: usize = 255;
 /// Bits of the header's second word.
 const RESPONSE: u16 = 1 << 15;
@@ -37,15 +37,15 @@ const CHECKING_DISABLED: u16 = 1 << 4;
 pub struct Query {
     /// The client's number for it.
     pub id: u16,
-    /// The name: lower case, dots between labels, none at the end; `""` is the root. Every byte that
-    /// is not a letter, a digit, `-` or `_` is written `\DDD` (RFC 4343, section 2.1), so the name of
-    /// one label `a.b` is not the name of two, and no such name is ever a granted one.
+    /// The name in lower case, with dots between labels and none at the end; `""` is the root. Every byte that is not a
+    /// letter, a digit, `-` or `_` is written `\DDD` (RFC 4343, section 2.1). So the name of one label `a.b` differs
+    /// from the name of two labels, and no such name is ever granted.
     pub name: String,
     /// The type asked for.
     pub kind: u16,
     /// The class asked for.
     pub class: u16,
-    /// What is wrong with the query, if anything. [`answer`] says so, whatever it is given.
+    /// What is wrong with the query, if anything. [`answer`] then says so, whatever answer it is given.
     pub problem: Option<Problem>,
     flags: u16,
     /// The question as sent; empty where it can't be repeated.
@@ -53,12 +53,12 @@ pub struct Query {
     extended: bool,
 }
 
-/// Why a query gets no answer but an error.
+/// Why a query is answered by an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
     /// Not exactly one question, or records that no query has.
     Malformed,
-    /// No standard query.
+    /// Not a standard query.
     NotImplemented,
     /// A version of EDNS that doesn't exist yet.
     ExtensionVersion,
@@ -67,20 +67,20 @@ pub enum Problem {
 /// What the table says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// This address; for every question but the one for it, the same as [`Answer::Nothing`].
+    /// This address. For a question about another type it is the same as [`Answer::Nothing`].
     Address(Ipv4Addr),
-    /// There is such a name, and nothing of this type at it.
+    /// There is such a name, but nothing of this type.
     Nothing,
     /// There is no such name.
     NoSuchName,
-    /// No question of this kind is ever answered.
+    /// Questions of this kind are never answered.
     NotImplemented,
     /// No answer could be found.
     Failed,
 }
 
-/// Reads a packet. `None` is for what gets no answer at all: a response (or two servers could keep
-/// each other busy), less than a header, a question that ends early or goes on elsewhere.
+/// Reads a packet. `None` for what gets no answer at all: a response (or two servers could keep each other busy), less than
+/// a header, and a question that ends early or is compressed.
 pub fn query(packet: &[u8]) -> Option<Query> {
     let mut fields = Fields(packet);
     let [id, flags, questions, answers, authorities, additionals] = fields.numbers::<6>()?;
@@ -123,8 +123,8 @@ pub fn query(packet: &[u8]) -> Option<Query> {
     })
 }
 
-/// The answer's packet, of fewer than 300 bytes. Neither it nor its absence names an authority:
-/// without a SOA record nobody remembers that there was nothing, and no resolver insists on one.
+/// The answer's packet, of fewer than 300 bytes. It has no SOA record even where there is no address: without one nobody
+/// remembers that there was nothing, and no resolver requires one.
 pub fn answer(query: &Query, answer: &Answer) -> Vec<u8> {
     let (code, address) = match (query.problem, answer) {
         (Some(Problem::Malformed), _) => (1, None),
@@ -135,14 +135,14 @@ pub fn answer(query: &Query, answer: &Answer) -> Vec<u8> {
         // The code of the version's problem is 16, and the lower bits of that are 0.
         (None, Answer::Address(_) | Answer::Nothing) | (Some(Problem::ExtensionVersion), _) => (0, None),
     };
-    // Recursion available: without it glibc and Go take an empty answer for a lame server's.
+    // Recursion available: without it glibc and Go take an empty answer for that of a lame server.
     let flags = RESPONSE | query.flags & (OPCODE | RECURSION_DESIRED | CHECKING_DISABLED) | RECURSION_AVAILABLE | code;
     let counts = [u16::from(!query.question.is_empty()), u16::from(address.is_some()), 0, u16::from(query.extended)];
     let mut packet = Vec::with_capacity(300);
     for number in [query.id, flags].into_iter().chain(counts) {
         packet.extend(number.to_be_bytes());
     }
-    // As it was sent: some clients put case into it and expect it back.
+    // As it was sent: some clients mix upper and lower case, and expect the same back.
     packet.extend(&query.question);
     if let Some(address) = address {
         // The name is the one at the header's end.
@@ -162,7 +162,7 @@ pub fn answer(query: &Query, answer: &Answer) -> Vec<u8> {
     packet
 }
 
-/// Whether the query has an EDNS0 record, the only one that a query of a stub has.
+/// Whether the query has an EDNS0 record, which is the only record that a stub resolver's query may have.
 fn extension(mut fields: Fields<'_>, count: u16) -> Result<bool, Problem> {
     let version = match count {
         0 => None,
@@ -176,7 +176,7 @@ fn extension(mut fields: Fields<'_>, count: u16) -> Result<bool, Problem> {
     }
 }
 
-/// What is left of a packet.
+/// The unread rest of a packet.
 #[derive(Clone, Copy)]
 struct Fields<'a>(&'a [u8]);
 
@@ -197,7 +197,7 @@ impl<'a> Fields<'a> {
         Some(numbers)
     }
 
-    /// A name without compression: in a question there is nothing before it to point to.
+    /// A name without compression: before a question there is nothing to point to.
     fn name(&mut self) -> Option<String> {
         let mut name = String::new();
         let mut on_the_wire = 0;
@@ -224,7 +224,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The version of an EDNS0 record; `None` if it is another record, or not all there.
+    /// The version of an EDNS0 record; `None` for another record, or an incomplete one.
     fn extension_version(&mut self) -> Option<u8> {
         let root = self.take(1)?;
         let [kind, _payload, upper, _flags, length] = self.numbers::<5>()?;

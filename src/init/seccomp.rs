@@ -1,9 +1,8 @@
-//! A seccomp filter of coco's own, beside the engine's: what no tool needs and an engine lets
-//! through, and one answer that a tool needs and its own PID namespace can't give.
+//! coco's own seccomp filter, beside the engine's. It refuses calls that no tool needs and that an engine lets through, and
+//! it gives one answer that a tool needs and that its own PID namespace can't give.
 //!
-//! A filter is inherited by every process and can't be taken off again (seccomp(2)). It sees numbers,
-//! not what pointers lead to: a call whose numbers are behind a pointer is absent as a whole, and
-//! programs have another for it.
+//! A filter is inherited by every process and can't be removed (seccomp(2)). It sees numbers, and not what pointers point
+//! to. So a call whose numbers are behind a pointer is absent as a whole; programs have another one for the same.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +14,8 @@ use seccompiler::{
 
 use super::Refusal;
 
-/// Which bits of which argument of a call must be how. Only the lower half of an argument is
-/// compared: the kernel takes no more of these, so a set bit in the other half must not hide one.
+/// What the bits of an argument of a call must be. Only the lower half of an argument is compared: the kernel uses no more
+/// of these, so a set bit in the upper half must not hide one.
 #[derive(Debug, Clone, Copy)]
 struct Condition {
     argument: u8,
@@ -34,23 +33,23 @@ const fn is(argument: u8, value: u32) -> Condition {
     Condition { argument, mask: u32::MAX, value }
 }
 
-/// One row: the call's number, and conditions that all hold for it. Without any, it is the whole call.
+/// A call's number, and conditions that must all hold. Without conditions it is the whole call.
 type Row = (libc::c_long, &'static [Condition]);
 
 // chmod(2), inode(7): a program with these bits runs as the file's owner or group.
 const SETUID: u32 = libc::S_ISUID;
 const SETGID: u32 = libc::S_ISGID;
-/// open(2) looks at its mode with one of these two alone; else the argument is whatever was there.
+/// open(2) reads its mode only with one of these two flags. Without them the argument can be anything.
 const CREATE: u32 = libc::O_CREAT.cast_unsigned();
 const TEMPORARY: u32 = (libc::O_TMPFILE & !libc::O_DIRECTORY).cast_unsigned();
 /// ioctl_tty(2): type into the terminal [CVE-2017-5226], and paste on a console.
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541C;
-/// New in Linux 6.6, of one number everywhere; not every C library's table has it.
+/// New in Linux 6.6, with the same number everywhere. Not every C library's table has it.
 const SYS_FCHMODAT2: libc::c_long = 452;
 
-/// What is forbidden: files that run with their owner's rights, and typing into a terminal. The
-/// group's bit passes in chmod alone, where shared repositories set it on directories.
+/// What is forbidden: files that run with their owner's rights, and typing into a terminal. The group's bit is allowed in
+/// chmod alone, because shared repositories set it on directories.
 const FORBIDDEN: &[Row] = &[
     (libc::SYS_fchmod, &[has(1, SETUID)]),
     (libc::SYS_fchmodat, &[has(2, SETUID)]),
@@ -67,7 +66,7 @@ const FORBIDDEN: &[Row] = &[
 
 /// The older calls for the same, which newer architectures don't have.
 #[cfg(target_arch = "x86_64")]
-const FORBIDDEN_TOO: &[Row] = &[
+const FORBIDDEN_OLDER: &[Row] = &[
     (libc::SYS_chmod, &[has(1, SETUID)]),
     (libc::SYS_open, &[has(1, CREATE), has(2, SETUID)]),
     (libc::SYS_open, &[has(1, CREATE), has(2, SETGID)]),
@@ -79,10 +78,10 @@ const FORBIDDEN_TOO: &[Row] = &[
     (libc::SYS_mknod, &[has(1, SETGID)]),
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const FORBIDDEN_TOO: &[Row] = &[];
+const FORBIDDEN_OLDER: &[Row] = &[];
 
-/// What is not there: the mode of openat2 is behind a pointer, and io_uring makes calls that no
-/// filter sees.
+/// What does not exist in the sandbox: the mode of openat2 is behind a pointer, and io_uring makes calls that no filter
+/// sees.
 const ABSENT: &[Row] = &[
     (libc::SYS_openat2, &[]),
     (libc::SYS_io_uring_setup, &[]),
@@ -90,13 +89,12 @@ const ABSENT: &[Row] = &[
     (libc::SYS_io_uring_register, &[]),
 ];
 
-/// A second set of numbers on x86_64, for the same calls (x32): with this bit set. Nothing is built
-/// for it, and the rows above don't name it.
+/// The bit of a second set of numbers on x86_64, for the same calls (x32). Nothing is built for it, and the rows above
+/// don't name it.
 const X32: u32 = 0x4000_0000;
 
-/// Puts the filter on this thread and on all that it starts. `ancestors` are processes outside that
-/// are said to be alive: language servers look again and again for the editor that started them, and
-/// end when it is not there.
+/// Applies the filter to this thread and to all that it starts. `ancestors` are processes outside that seem to be alive:
+/// language servers check again and again for the editor that started them, and end when it is gone.
 pub fn apply(ancestors: &[u32]) -> Result<(), Refusal> {
     let not_applied = |error: seccompiler::Error| {
         Refusal::new(
@@ -110,16 +108,16 @@ pub fn apply(ancestors: &[u32]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// One program for each of the answers.
+/// One filter program for each answer.
 fn programs(ancestors: &[u32]) -> Result<Vec<BpfProgram>, BackendError> {
     let mut absent = program(ABSENT.iter().copied(), libc::ENOSYS)?;
     if cfg!(target_arch = "x86_64") {
         absent.splice(..0, without_x32());
     }
-    let forbidden = program(FORBIDDEN.iter().chain(FORBIDDEN_TOO).copied(), libc::EPERM)?;
+    let forbidden = program(FORBIDDEN.iter().chain(FORBIDDEN_OLDER).copied(), libc::EPERM)?;
     let mut programs = vec![absent, forbidden];
     if !ancestors.is_empty() {
-        programs.push(alive(ancestors)?);
+        programs.push(answer_alive(ancestors)?);
     }
     Ok(programs)
 }
@@ -135,8 +133,8 @@ fn program(rows: impl Iterator<Item = Row>, error: libc::c_int) -> Result<BpfPro
     compile(rules, error.cast_unsigned())
 }
 
-/// kill(2) with signal 0 asks whether a process is there. For these it is, and nothing is done.
-fn alive(ancestors: &[u32]) -> Result<BpfProgram, BackendError> {
+/// kill(2) with signal 0 asks whether a process is alive. For these it succeeds, and does nothing.
+fn answer_alive(ancestors: &[u32]) -> Result<BpfProgram, BackendError> {
     let rules = ancestors.iter().map(|pid| rule(&[is(0, *pid), is(1, 0)])).collect::<Result<_, _>>()?;
     compile(BTreeMap::from([(libc::SYS_kill, rules)]), 0)
 }
@@ -149,15 +147,15 @@ fn rule(conditions: &[Condition]) -> Result<SeccompRule, BackendError> {
     SeccompRule::new(conditions.collect::<Result<_, _>>()?)
 }
 
-/// What matches ends with this error number (0: as if it had been done). A program of another
-/// architecture, 32-bit ones on x86_64, is killed at its first call: its numbers mean other calls.
+/// What matches ends with this error number; 0 is success without an effect. A program of another architecture, as a
+/// 32-bit one on x86_64, is killed at its first call: its numbers mean other calls.
 fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>, error: u32) -> Result<BpfProgram, BackendError> {
     let target = TargetArch::try_from(std::env::consts::ARCH)?;
     SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error), target)?.try_into()
 }
 
-/// Load the call's number; if the bit is set, ENOSYS. All of them jump forward only, so that they may
-/// stand before a whole program.
+/// Loads the call's number; ENOSYS if the bit is set. They only jump forward, so that they can be put before a whole
+/// program.
 fn without_x32() -> [sock_filter; 3] {
     let instruction = |code: u32, jf: u8, k: u32| sock_filter { code: u16::try_from(code).unwrap_or(0), jt: 0, jf, k };
     [
@@ -289,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_ancestors_are_said_to_be_alive_and_only_to_signal_0() {
+    fn only_the_ancestors_seem_alive_and_only_to_signal_0() {
         let programs = programs(&[4242, 77]).unwrap();
         let alive = refused(0);
         for (pid, signal, expected) in [
             (4242, 0, alive),
             (77, 0, alive),
-            // The upper half of a register is no part of a process's number.
+            // The upper half of a register is not part of a process's number.
             (77 + (1 << 32), 1 << 32, alive),
             (78, 0, ALLOW),
             (4242, 15, ALLOW),
