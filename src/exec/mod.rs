@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 
 use crate::error::Error;
 use crate::network::log::Summary;
-use crate::network::proxy::{self, Broker};
+use crate::network::proxy::{self, Proxy};
 use crate::plan::{NETWORK_SOCKET, Plan};
 use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
 use crate::sys::files::make_private;
@@ -192,7 +192,7 @@ struct Session<'a> {
     patience: Patience,
     caller: Caller,
     end: End,
-    broker: Option<Broker>,
+    proxy: Option<Proxy>,
     _directory: RunDirectory,
     _locks: Vec<Lock>,
 }
@@ -208,7 +208,7 @@ impl<'a> Session<'a> {
         let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
         // Before the engine starts: a published port that is in use is an error, and no half a run.
         let listening = plan
-            .broker
+            .proxy
             .as_ref()
             .map(|orders| proxy::bind_all(orders, &plan.run_directory.join(NETWORK_SOCKET)))
             .transpose()?;
@@ -232,14 +232,14 @@ impl<'a> Session<'a> {
         let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(|error| Error::io("watch for signals in", "/proc/self")(error.into()))?;
         // Its threads inherit the blocked signals: only this one takes them.
-        let broker = listening
-            .zip(plan.broker.as_ref())
+        let proxy = listening
+            .zip(plan.proxy.as_ref())
             .map(|(listening, orders)| listening.serve(orders, resolver(orders.program.clone(), orders.getent.clone())))
             .transpose()?;
         Ok(Session {
             plan,
             settings,
-            broker,
+            proxy,
             engine,
             signals,
             _mask: mask,
@@ -256,7 +256,7 @@ impl<'a> Session<'a> {
 
     /// Ends the network, and tells what it was used for.
     fn finish_network(&mut self) -> Summary {
-        self.broker.take().map(Broker::finish).unwrap_or_default()
+        self.proxy.take().map(Proxy::finish).unwrap_or_default()
     }
 
     /// Waits until the engine's client has ended.
@@ -272,7 +272,7 @@ impl<'a> Session<'a> {
                 self.abandon();
             }
             if self.poll() {
-                self.attend();
+                self.handle_socket();
             }
             if self.caller.is_gone() {
                 self.caller = Caller::Unwatched;
@@ -317,7 +317,7 @@ impl<'a> Session<'a> {
     }
 
     /// Takes the helper's connection, or its next message.
-    fn attend(&mut self) {
+    fn handle_socket(&mut self) {
         if let Some(helper) = &mut self.helper {
             match control::receive_message(helper) {
                 Ok(message) => self.message(message),

@@ -123,7 +123,7 @@ pub fn denied(tool: &ToolName, summary: &Summary, file: &Path) -> Vec<String> {
     };
     // A look-up and the connection after it are one denial; what is no host's name is noise.
     let mut told: Vec<&Denied> = Vec::new();
-    let noise = [Denial::NoName, Denial::Expectation];
+    let noise = [Denial::InvalidName, Denial::Expectation];
     for denied in summary.denied.iter().filter(|denied| !noise.contains(&denied.denial)) {
         let same = |other: &&Denied| other.host == denied.host && other.denial == denied.denial;
         if !told.iter().any(same) {
@@ -139,7 +139,7 @@ pub fn denied(tool: &ToolName, summary: &Summary, file: &Path) -> Vec<String> {
 
 /// The same for the install phase, where only private addresses and odd connections are denied.
 pub fn denied_while_installing(summary: &Summary) -> Vec<String> {
-    let told = summary.denied.iter().filter(|denied| denied.denial != Denial::NoName).take(MOST_DENIED);
+    let told = summary.denied.iter().filter(|denied| denied.denial != Denial::InvalidName).take(MOST_DENIED);
     told.map(|denied| format!("denied while installing: {} ({})", denied.host, denied.denial)).collect()
 }
 
@@ -254,7 +254,7 @@ pub fn plan(title: &str, plan: &Plan) -> String {
         text.push_str(&format!(", with {} set", quoted(&names)));
     }
     text.push('\n');
-    if let Some(orders) = &plan.broker {
+    if let Some(orders) = &plan.proxy {
         let reached = match &orders.reach {
             Reach::Public { besides } if besides.is_empty() => "reaches public hosts".to_owned(),
             Reach::Public { besides } => format!("reaches public hosts, and {}", words(besides)),
@@ -457,7 +457,7 @@ mod tests {
                 denied_host("b.example", Some(22), Denial::Port),
                 denied_host("c.example", Some(443), Denial::ServerName("d.example".into())),
                 denied_host("e.example", Some(80), Denial::Private),
-                denied_host("wpad", None, Denial::NoName),
+                denied_host("wpad", None, Denial::InvalidName),
             ],
             reached: Vec::new(),
         };

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use crate::error::EXIT_FAILURE;
 use crate::protocol::control::{self, Launch, Message, Streams, Task};
-use crate::rules::sandbox_paths::{HELPER_GUEST, HOME_GUEST, SOCKET_GUEST};
+use crate::rules::sandbox_paths::{HOME_GUEST, INIT_GUEST, SOCKET_GUEST};
 use crate::term;
 
 mod capabilities;
@@ -89,7 +89,7 @@ fn obey(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
     checks::check(launch)?;
     hide()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(launch.umask));
-    network::start(&launch.relay)?;
+    network::start(&launch.network_role)?;
     match &launch.task {
         Task::Run { program, arguments, terminal } => run(launch, program, arguments, *terminal, coco),
         Task::InstallRuntimes { specifiers } => install::runtimes(launch, specifiers, coco),
@@ -128,7 +128,7 @@ fn run(
     let mut command = match streams {
         Streams::Pipes => clean_command(&found, launch, &path),
         Streams::Terminal => {
-            let mut command = clean_command(HELPER_GUEST.as_ref(), launch, &path);
+            let mut command = clean_command(INIT_GUEST.as_ref(), launch, &path);
             command.arg("--foreground").arg(&found);
             command
         }

@@ -1,5 +1,5 @@
-//! From a granted name to a connection: resolve on the host, keep what is public, dial the very
-//! address that was checked.
+//! From a granted name to a connection: resolves it on the host, keeps the public addresses, and dials the very address
+//! that was checked.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -12,50 +12,50 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, 
 
 use super::locked;
 use crate::names::{HostName, Port};
-use crate::network::upstream::{Proxy, Upstream};
+use crate::network::upstream::{Upstream, UpstreamProxy};
 use crate::rules::egress::is_public;
 
 /// Asks the host's own resolver for the addresses of a name, best first.
 pub type Resolve = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
-/// How long an answer is good, and a failure. A tool that opens a hundred connections asks once.
-const GOOD: Duration = Duration::from_secs(15);
-/// How long the list of this machine's own addresses is good.
-const OWN_ADDRESSES: Duration = Duration::from_secs(1);
-/// How long a connection waits for a look-up that another one began, or for its turn.
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(20);
-/// How many names are kept.
-const MOST_NAMES: usize = 1024;
-/// How many names are looked up at a time.
-const MOST_LOOKUPS: usize = 8;
+/// How long an answer or a failure is remembered. A tool that opens a hundred connections asks once.
+const DNS_CACHE_TTL: Duration = Duration::from_secs(15);
+/// How long the list of this machine's own addresses is remembered.
+const OWN_ADDRESSES_TTL: Duration = Duration::from_secs(1);
+/// How long a connection waits for a look-up that another one started, or for its turn.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The most names that are remembered.
+const MAX_CACHED_NAMES: usize = 1024;
+/// The most names that are looked up at a time.
+const MAX_LOOKUPS: usize = 8;
 /// How long all attempts together may take.
-const CONNECT_TIME: Duration = Duration::from_secs(20);
-/// How long one address has before the next is tried as well (RFC 8305 section 5).
-const STAGGER: Duration = Duration::from_millis(250);
-/// The longest head of a proxy's answer, in bytes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an attempt has before the next address is tried as well (RFC 8305 section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// The longest head of an upstream proxy's answer, in bytes.
 const MAX_PROXY_HEAD: usize = 16 << 10;
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub enum NoConnection {
+pub enum DialError {
     /// Every address of the name is private, or this machine's own.
     Private,
-    /// The network's own reasons.
+    /// Anything else; why.
     Failed(String),
 }
 
-/// What the host's resolver said of a name, or why it said nothing.
+/// The host's resolver's answer for a name, or its error.
 type Answer = Result<Vec<IpAddr>, String>;
 
-/// What is known of a name.
-enum Known {
+/// The look-up of a name.
+enum Lookup {
     /// One connection is asking; the others wait for its answer.
-    Asked,
+    Pending,
     /// The answer, and when it came.
-    Answered(Instant, Answer),
+    Done(Instant, Answer),
 }
 
-/// How a host was granted, which says how much a proxy is trusted with it.
+/// How a host was granted. It decides whether an upstream proxy may be asked for it by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
     /// By a pattern: whoever runs its name servers chooses the names.
@@ -65,99 +65,103 @@ pub enum Grant {
 }
 
 /// Dials hosts.
-pub struct Dialler {
+pub struct Dialer {
     upstream: Upstream,
     resolve: Resolve,
-    known: Mutex<HashMap<String, Known>>,
-    own: Mutex<Option<(Instant, Vec<IpAddr>)>>,
+    lookups: Mutex<HashMap<String, Lookup>>,
+    own_addresses: Mutex<Option<(Instant, Vec<IpAddr>)>>,
     /// Wakes those that wait for an answer.
     answered: Condvar,
 }
 
-impl Dialler {
-    /// A dialler that asks `resolve`.
-    pub fn new(upstream: Upstream, resolve: Resolve) -> Dialler {
-        Dialler { upstream, resolve, known: Mutex::default(), own: Mutex::default(), answered: Condvar::new() }
+impl Dialer {
+    /// A dialer that resolves names by `resolve`.
+    pub fn new(upstream: Upstream, resolve: Resolve) -> Dialer {
+        Dialer {
+            upstream,
+            resolve,
+            lookups: Mutex::default(),
+            own_addresses: Mutex::default(),
+            answered: Condvar::new(),
+        }
     }
 
-    /// Connects to a public address of `host`, directly or through the proxy.
-    pub fn dial(&self, host: &HostName, port: Port, grant: Grant) -> Result<TcpStream, NoConnection> {
+    /// Connects to a public address of `host`, directly or through the upstream proxy.
+    pub fn dial(&self, host: &HostName, port: Port, grant: Grant) -> Result<TcpStream, DialError> {
         if let Upstream::Unusable(reason) = &self.upstream {
-            return Err(NoConnection::Failed(format!("the proxy in HTTPS_PROXY: {reason}")));
+            return Err(DialError::Failed(format!("the proxy in HTTPS_PROXY: {reason}")));
         }
         let addresses = self.addresses(host.as_str());
         // Without the list, nothing is known to be another machine.
         let own = self
             .own_addresses()
-            .map_err(|error| NoConnection::Failed(format!("this machine's own addresses are not known: {error}")))?;
+            .map_err(|error| DialError::Failed(format!("this machine's own addresses are not known: {error}")))?;
         let public = addresses.as_ref().map(|all| {
             all.iter().copied().filter(|address| is_public(*address) && !own.contains(address)).collect::<Vec<_>>()
         });
         if public.as_ref().is_ok_and(Vec::is_empty) {
-            return Err(NoConnection::Private);
+            return Err(DialError::Private);
         }
         let Some(proxy) = self.upstream.proxy(host) else {
             return match public {
-                Ok(public) => connect_any(&public, port.number()).map_err(failed),
-                Err(reason) => Err(NoConnection::Failed(reason.clone())),
+                Ok(public) => connect_any(&public, port.number()).map_err(|error| DialError::Failed(error.to_string())),
+                Err(reason) => Err(DialError::Failed(reason.clone())),
             };
         };
-        let refused = |error: io::Error| {
-            NoConnection::Failed(format!("through the proxy {}:{}: {error}", proxy.host, proxy.port))
-        };
-        // The proxy gets the address that was checked: what it would make of the name is the
-        // decision of whoever runs the name's servers. It gets the name only of a host that was
-        // granted by it, where it takes no address, or where this machine knows none.
+        let refused =
+            |error: io::Error| DialError::Failed(format!("through the proxy {}:{}: {error}", proxy.host, proxy.port));
+        // The upstream proxy is asked for the address that was checked: how it would resolve the name is decided by
+        // whoever runs the name's servers. It is asked for a name only where the host was granted by that name, and it
+        // takes no address or this machine knows none.
         let by_address = public.as_ref().ok().and_then(|public| public.first()).map(|address| {
             let target = SocketAddr::new(*address, port.number()).to_string();
-            self.through(proxy, &target)
+            self.connect_through(proxy, &target)
         });
         match (by_address, grant) {
             (Some(Ok(stream)), _) => Ok(stream),
-            (Some(Err(_)) | None, Grant::ByName) => self.through(proxy, &format!("{host}:{port}")).map_err(refused),
+            (Some(Err(_)) | None, Grant::ByName) => self.connect_through(proxy, &format!("{host}:{port}")).map_err(refused),
             (Some(Err(error)), Grant::ByPattern) => Err(refused(error)),
-            (None, Grant::ByPattern) => Err(NoConnection::Failed(
+            (None, Grant::ByPattern) => Err(DialError::Failed(
                 "the name is not known on this machine, and a proxy is asked for names only that are granted one by one"
                     .to_owned(),
             )),
         }
     }
 
-    /// The addresses of a name, from the last seconds or from the host's resolver, which is asked
-    /// once for all connections that want to know.
+    /// The addresses of a name, as remembered or from the host's resolver. It is asked once for all connections that
+    /// wait for the same name.
     fn addresses(&self, name: &str) -> Answer {
-        let deadline = Instant::now() + LOOKUP_PATIENCE;
-        let mut known = locked(&self.known);
+        let deadline = Instant::now() + LOOKUP_TIMEOUT;
+        let mut lookups = locked(&self.lookups);
         loop {
-            let asking = known.values().filter(|known| matches!(known, Known::Asked)).count();
-            match known.get(name) {
-                Some(Known::Answered(when, answer)) if when.elapsed() < GOOD => return answer.clone(),
-                Some(Known::Answered(..)) | None if asking < MOST_LOOKUPS => break,
+            let pending = lookups.values().filter(|lookup| matches!(lookup, Lookup::Pending)).count();
+            match lookups.get(name) {
+                Some(Lookup::Done(when, answer)) if when.elapsed() < DNS_CACHE_TTL => return answer.clone(),
+                Some(Lookup::Done(..)) | None if pending < MAX_LOOKUPS => break,
                 Some(_) | None => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err("the host's resolver is slow".to_owned());
             }
-            known = self.answered.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
+            lookups = self.answered.wait_timeout(lookups, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        if known.len() >= MOST_NAMES {
-            known.retain(|_, known| matches!(known, Known::Asked));
+        if lookups.len() >= MAX_CACHED_NAMES {
+            lookups.retain(|_, lookup| matches!(lookup, Lookup::Pending));
         }
-        known.insert(name.to_owned(), Known::Asked);
-        drop(known);
+        lookups.insert(name.to_owned(), Lookup::Pending);
+        drop(lookups);
         let answer = (self.resolve)(name).map_err(|error| error.to_string());
-        locked(&self.known).insert(name.to_owned(), Known::Answered(Instant::now(), answer.clone()));
+        locked(&self.lookups).insert(name.to_owned(), Lookup::Done(Instant::now(), answer.clone()));
         self.answered.notify_all();
         answer
     }
 
-    /// This machine's own addresses, as of this second: its services are no public host's,
-    /// whatever address they have.
+    /// This machine's own addresses, as of this second. Its services are not public, whatever address they have.
     fn own_addresses(&self) -> io::Result<Vec<IpAddr>> {
-        let mut own = locked(&self.own);
+        let mut own = locked(&self.own_addresses);
         match own.as_ref() {
-            Some((when, addresses)) if when.elapsed() < OWN_ADDRESSES => Ok(addresses.clone()),
+            Some((when, addresses)) if when.elapsed() < OWN_ADDRESSES_TTL => Ok(addresses.clone()),
             _ => {
                 let addresses = own_addresses()?;
                 *own = Some((Instant::now(), addresses.clone()));
@@ -166,17 +170,18 @@ impl Dialler {
         }
     }
 
-    fn through(&self, proxy: &Proxy, target: &str) -> io::Result<TcpStream> {
-        // The caller's own proxy may well be on a private network.
+    /// Asks the upstream proxy for a connection to `target`.
+    fn connect_through(&self, proxy: &UpstreamProxy, target: &str) -> io::Result<TcpStream> {
+        // The caller's own proxy may be on a private network.
         let addresses = match proxy.host.parse() {
             Ok(address) => vec![address],
             Err(_) => self.addresses(&proxy.host).map_err(io::Error::other)?,
         };
         let mut stream = connect_any(&addresses, proxy.port)?;
-        let deadline = Instant::now() + CONNECT_TIME;
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
         stream.write_all(proxy.connect(target).as_bytes())?;
         let mut head = Vec::new();
-        // Byte by byte: what follows the head is the host's own.
+        // Byte by byte: what follows the head comes from the host.
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
             let left = deadline.saturating_duration_since(Instant::now());
@@ -203,11 +208,6 @@ impl Dialler {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: io::Error) -> NoConnection {
-    NoConnection::Failed(error.to_string())
-}
-
 fn own_addresses() -> io::Result<Vec<IpAddr>> {
     let addresses = nix::ifaddrs::getifaddrs()?
         .filter_map(|interface| {
@@ -219,11 +219,10 @@ fn own_addresses() -> io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-/// Connects to the first address that answers: each has a head start before the next, families
-/// alternating (RFC 8305 section 4).
+/// Connects to the first address that answers. Each attempt has a head start before the next (RFC 8305 section 4).
 fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
-    let deadline = Instant::now() + CONNECT_TIME;
-    let mut rest = alternating(addresses).into_iter();
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    let mut rest = interleaved(addresses).into_iter();
     let mut attempts = Vec::new();
     let mut last = io::Error::other("it has no address");
     let mut next_start = Instant::now();
@@ -235,11 +234,11 @@ fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
         if attempts.is_empty() || now >= next_start {
             match rest.next() {
                 Some(address) => {
-                    match begin(SocketAddr::new(address, port)) {
+                    match start_attempt(SocketAddr::new(address, port)) {
                         Ok(attempt) => attempts.push(attempt),
                         Err(error) => last = error,
                     }
-                    next_start = now + STAGGER;
+                    next_start = now + ATTEMPT_DELAY;
                     if attempts.is_empty() {
                         continue;
                     }
@@ -249,14 +248,14 @@ fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
             }
         }
         let mut fds: Vec<PollFd<'_>> = attempts.iter().map(|attempt| PollFd::new(attempt, PollFlags::OUT)).collect();
-        let patience = next_start.min(deadline).saturating_duration_since(Instant::now());
-        let patience = Timespec::try_from(patience.max(Duration::from_millis(1))).unwrap_or_default();
-        let _ = poll(&mut fds, Some(&patience));
-        let decided: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let mut decided = decided.into_iter();
+        let timeout = next_start.min(deadline).saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(timeout.max(Duration::from_millis(1))).unwrap_or_default();
+        let _ = poll(&mut fds, Some(&timeout));
+        let is_decided: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut is_decided = is_decided.into_iter();
         let mut waiting = Vec::new();
         for attempt in attempts {
-            if !decided.next().unwrap_or(false) {
+            if !is_decided.next().unwrap_or(false) {
                 waiting.push(attempt);
                 continue;
             }
@@ -265,8 +264,8 @@ fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
                     let stream = TcpStream::from(attempt);
                     stream.set_nonblocking(false)?;
                     stream.set_nodelay(true)?;
-                    stream.set_write_timeout(Some(super::WRITE_TIME))?;
-                    // A peer that vanished is noticed at last.
+                    stream.set_write_timeout(Some(super::WRITE_TIMEOUT))?;
+                    // So that a peer that vanished is noticed at some time.
                     sockopt::set_socket_keepalive(&stream, true)?;
                     return Ok(stream);
                 }
@@ -277,7 +276,7 @@ fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     }
 }
 
-fn begin(address: SocketAddr) -> io::Result<std::os::fd::OwnedFd> {
+fn start_attempt(address: SocketAddr) -> io::Result<std::os::fd::OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let attempt = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     match connect(&attempt, &address) {
@@ -286,8 +285,8 @@ fn begin(address: SocketAddr) -> io::Result<std::os::fd::OwnedFd> {
     }
 }
 
-/// The resolver's order, but with the families taking turns.
-fn alternating(addresses: &[IpAddr]) -> Vec<IpAddr> {
+/// The resolver's order, but with the two families alternating (RFC 8305 section 4).
+fn interleaved(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let first_is_six = addresses.first().is_some_and(IpAddr::is_ipv6);
     let (mut first, mut second): (Vec<IpAddr>, Vec<IpAddr>) =
         addresses.iter().copied().partition(|address| address.is_ipv6() == first_is_six);
@@ -308,18 +307,18 @@ mod tests {
     use super::*;
     use std::net::{Ipv4Addr, TcpListener};
 
-    fn dialler(addresses: &'static [&'static str]) -> Dialler {
+    fn dialer(addresses: &'static [&'static str]) -> Dialer {
         let resolve = move |_: &str| Ok(addresses.iter().map(|address| address.parse().unwrap()).collect());
-        Dialler::new(Upstream::Direct, Arc::new(resolve))
+        Dialer::new(Upstream::Direct, Arc::new(resolve))
     }
 
     #[test]
-    fn families_take_turns_and_nothing_is_lost() {
+    fn families_alternate_and_nothing_is_lost() {
         let addresses: Vec<IpAddr> =
             ["::1", "::2", "::3", "1.1.1.1"].iter().map(|address| address.parse().unwrap()).collect();
-        let order: Vec<String> = alternating(&addresses).iter().map(ToString::to_string).collect();
+        let order: Vec<String> = interleaved(&addresses).iter().map(ToString::to_string).collect();
         assert_eq!(order, ["::1", "1.1.1.1", "::2", "::3"]);
-        assert!(alternating(&[]).is_empty());
+        assert!(interleaved(&[]).is_empty());
     }
 
     #[test]
@@ -329,7 +328,7 @@ mod tests {
             [&["127.0.0.1"][..], &["10.0.0.1", "::1"], &["169.254.169.254"], &["::ffff:127.0.0.1"], &["fd00::1"]]
         {
             assert!(
-                matches!(dialler(addresses).dial(&host, Port::HTTPS, Grant::ByName), Err(NoConnection::Private)),
+                matches!(dialer(addresses).dial(&host, Port::HTTPS, Grant::ByName), Err(DialError::Private)),
                 "{addresses:?}"
             );
         }
@@ -344,13 +343,13 @@ mod tests {
         assert!(connect_any(&[], port).is_err());
     }
 
-    /// A proxy of the test's own: takes one connection, answers, and gives the request's first line.
+    /// An upstream proxy of the test's own: takes a connection, answers, and gives the request's first line.
     fn proxy(status: &'static str) -> (Upstream, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let upstream = Upstream::new(Some(&format!("http://{}", listener.local_addr().unwrap())), None);
         let served = std::thread::spawn(move || {
             let mut lines = String::new();
-            // One that refuses is asked again, perhaps.
+            // One that refuses may be asked again.
             for stream in listener.incoming().take(if status == "200" { 1 } else { 2 }) {
                 let mut stream = stream.unwrap();
                 let mut request = Vec::new();
@@ -372,34 +371,33 @@ mod tests {
         let host = HostName::new("a.example").unwrap();
         let public = |_: &str| Ok(vec!["198.51.100.7".parse().unwrap()]);
         let (upstream, served) = proxy("200");
-        Dialler::new(upstream, Arc::new(public)).dial(&host, Port::HTTPS, Grant::ByPattern).unwrap();
+        Dialer::new(upstream, Arc::new(public)).dial(&host, Port::HTTPS, Grant::ByPattern).unwrap();
         assert_eq!(served.join().unwrap(), "CONNECT 198.51.100.7:443 HTTP/1.1");
-        // One that takes no addresses is told the name, where that was granted itself.
+        // One that takes no addresses is asked for the name, where that was granted itself.
         let (upstream, served) = proxy("403");
-        assert!(Dialler::new(upstream, Arc::new(public)).dial(&host, Port::HTTPS, Grant::ByName).is_err());
+        assert!(Dialer::new(upstream, Arc::new(public)).dial(&host, Port::HTTPS, Grant::ByName).is_err());
         assert_eq!(served.join().unwrap(), "CONNECT 198.51.100.7:443 HTTP/1.1CONNECT a.example:443 HTTP/1.1");
     }
 
     #[test]
-    fn a_proxy_is_no_way_around_the_check() {
+    fn a_proxy_does_not_evade_the_check() {
         let host = HostName::new("a.example").unwrap();
         let unknown = |_: &str| Err(io::Error::other("no such name"));
         let private = |_: &str| Ok(vec!["10.0.0.1".parse().unwrap()]);
         // Nobody listens there: whoever asked it would fail in another way.
         let upstream = || Upstream::new(Some("http://127.0.0.1:9"), None);
-        let refused = |dialler: Dialler, grant| match dialler.dial(&host, Port::HTTPS, grant) {
-            Err(NoConnection::Private) => "private".to_owned(),
-            Err(NoConnection::Failed(reason)) => reason,
+        let refused = |dialer: Dialer, grant| match dialer.dial(&host, Port::HTTPS, grant) {
+            Err(DialError::Private) => "private".to_owned(),
+            Err(DialError::Failed(reason)) => reason,
             Ok(_) => "connected".to_owned(),
         };
         for grant in [Grant::ByName, Grant::ByPattern] {
-            assert_eq!(refused(Dialler::new(upstream(), Arc::new(private)), grant), "private");
+            assert_eq!(refused(Dialer::new(upstream(), Arc::new(private)), grant), "private");
         }
         assert!(
-            refused(Dialler::new(upstream(), Arc::new(unknown)), Grant::ByPattern)
-                .contains("not known on this machine")
+            refused(Dialer::new(upstream(), Arc::new(unknown)), Grant::ByPattern).contains("not known on this machine")
         );
-        assert!(refused(Dialler::new(upstream(), Arc::new(unknown)), Grant::ByName).contains("through the proxy"));
+        assert!(refused(Dialer::new(upstream(), Arc::new(unknown)), Grant::ByName).contains("through the proxy"));
     }
 
     #[test]
@@ -410,10 +408,10 @@ mod tests {
             ASKED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Err(io::Error::other("no such name"))
         };
-        let dialler = Dialler::new(Upstream::Direct, Arc::new(resolve));
+        let dialer = Dialer::new(Upstream::Direct, Arc::new(resolve));
         std::thread::scope(|scope| {
             for _ in 0..30 {
-                scope.spawn(|| dialler.dial(&HostName::new("a.example").unwrap(), Port::HTTPS, Grant::ByName).is_err());
+                scope.spawn(|| dialer.dial(&HostName::new("a.example").unwrap(), Port::HTTPS, Grant::ByName).is_err());
             }
         });
         assert_eq!(ASKED.load(std::sync::atomic::Ordering::SeqCst), 1);
@@ -426,9 +424,9 @@ mod tests {
             ASKED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Err(io::Error::other("no such name"))
         };
-        let dialler = Dialler::new(Upstream::Direct, Arc::new(resolve));
+        let dialer = Dialer::new(Upstream::Direct, Arc::new(resolve));
         for _ in 0..3 {
-            assert!(dialler.dial(&HostName::new("a.example").unwrap(), Port::HTTPS, Grant::ByName).is_err());
+            assert!(dialer.dial(&HostName::new("a.example").unwrap(), Port::HTTPS, Grant::ByName).is_err());
         }
         assert_eq!(ASKED.load(std::sync::atomic::Ordering::SeqCst), 1);
     }

@@ -1,8 +1,8 @@
-//! What was reached and what was denied: a line of JSON for each in a private file, and a summary
-//! for the end of the run.
+//! The log of what was reached and what was denied: a line of JSON for each in a private file, and a summary for the end
+//! of the run.
 //!
-//! The file is bounded: it is put aside when it has grown, one older file is kept, and one run
-//! writes a bounded number of lines, whatever a hostile tool tries.
+//! The file is bounded, whatever a hostile tool tries: it is renamed when it has grown, one older file is kept, and one
+//! run writes a bounded number of lines.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::OFlags;
 use serde_json::json;
 
 use super::copy::Counts;
@@ -22,24 +23,24 @@ use crate::names::{HostName, Port};
 use crate::sys::files::make_private;
 use crate::term;
 
-/// How large the file may be before a run puts it aside, in bytes.
-const MAX_FILE: u64 = 4 << 20;
-/// How many lines one run writes.
-const MOST_LINES: usize = 5000;
-/// How many different hosts one run's summary holds.
-const MOST_HOSTS: usize = 1000;
+/// How large the file may be before a run renames it, in bytes.
+const MAX_FILE_SIZE: u64 = 4 << 20;
+/// The most lines that one run writes.
+const MAX_LINES: usize = 5000;
+/// The most hosts in one run's summary.
+const MAX_HOSTS: usize = 1000;
 
-/// What the broker of one run knows at its end.
+/// What a run's network was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Each host once, with the first reason.
     pub denied: Vec<Denied>,
-    /// The hosts that were reached.
+    /// Each host and port that was reached.
     pub reached: Vec<(HostName, Port)>,
 }
 
 impl Summary {
-    /// Adds another part's.
+    /// Adds what another part of the run did.
     pub fn add(&mut self, other: Summary) {
         for denied in other.denied {
             if !self.denied.contains(&denied) {
@@ -57,16 +58,16 @@ impl Summary {
 /// A host that was denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
-    /// As it was asked for, printable.
+    /// Its name as it was asked for, made printable.
     pub host: String,
-    /// Where a connection was tried.
+    /// The port of the connection; `None` for a look-up.
     pub port: Option<Port>,
     /// Why.
     pub denial: Denial,
 }
 
-/// The journal of one run.
-pub struct Journal {
+/// The log of one run.
+pub struct Log {
     path: PathBuf,
     tool: String,
     phase: &'static str,
@@ -77,15 +78,16 @@ pub struct Journal {
 struct State {
     file: Option<File>,
     lines: usize,
-    /// In the order of time; the set finds what is in it already.
+    /// In the order of time.
     denied: Vec<Denied>,
-    known: HashSet<(String, Option<Port>)>,
+    /// The same, for finding what is in it already.
+    known_denied: HashSet<(String, Option<Port>)>,
     reached: BTreeMap<(HostName, Port), Total>,
     open: BTreeMap<u64, Open>,
-    next: u64,
+    next_id: u64,
 }
 
-/// What went to and came from one host, in bytes.
+/// What all connections to one host and port moved, in bytes.
 #[derive(Default)]
 struct Total {
     connections: u64,
@@ -93,7 +95,7 @@ struct Total {
     received: u64,
 }
 
-/// A connection that has not ended yet.
+/// An open connection.
 struct Open {
     host: HostName,
     port: Port,
@@ -101,24 +103,24 @@ struct Open {
     counts: std::sync::Arc<Counts>,
 }
 
-/// A connection's entry; its end is [`Journal::closed`].
+/// An open connection's number, for [`Log::closed`].
 #[derive(Debug, Clone, Copy)]
 pub struct Entry(u64);
 
-impl Journal {
-    /// A journal that writes to `path`; the file is opened with the first line.
-    pub fn new(path: &Path, tool: &str, phase: &'static str) -> Journal {
-        Journal { path: path.to_owned(), tool: tool.to_owned(), phase, state: Mutex::default() }
+impl Log {
+    /// A log that writes to `path`. The file is opened for the first line.
+    pub fn new(path: &Path, tool: &str, phase: &'static str) -> Log {
+        Log { path: path.to_owned(), tool: tool.to_owned(), phase, state: Mutex::default() }
     }
 
-    /// A connection or a look-up was denied.
+    /// Records that a connection or a look-up was denied.
     pub fn denied(&self, host: &str, port: Option<Port>, denial: &Denial) {
         let host: String = term::printable(host).chars().take(260).collect();
         let mut state = locked(&self.state);
-        if state.known.contains(&(host.clone(), port)) {
+        if state.known_denied.contains(&(host.clone(), port)) {
             return;
         }
-        if state.denied.len() >= MOST_HOSTS {
+        if state.denied.len() >= MAX_HOSTS {
             return self.truncate(&mut state);
         }
         let line = json!({
@@ -126,11 +128,11 @@ impl Journal {
             "port": port.map(Port::number), "verdict": "denied", "reason": denial.to_string(),
         });
         self.write(&mut state, &line);
-        state.known.insert((host.clone(), port));
+        state.known_denied.insert((host.clone(), port));
         state.denied.push(Denied { host, port, denial: denial.clone() });
     }
 
-    /// A granted host could not be reached.
+    /// Records that a granted host could not be reached.
     pub fn failed(&self, host: &HostName, port: Port, reason: &str) {
         let mut state = locked(&self.state);
         self.write(
@@ -142,21 +144,21 @@ impl Journal {
         );
     }
 
-    /// A connection was made.
+    /// Records a new connection.
     pub fn opened(&self, host: &HostName, port: Port, counts: &std::sync::Arc<Counts>) -> Entry {
         let mut state = locked(&self.state);
         let known = state.reached.contains_key(&(host.clone(), port));
-        if known || state.reached.len() < MOST_HOSTS {
+        if known || state.reached.len() < MAX_HOSTS {
             state.reached.entry((host.clone(), port)).or_default().connections += 1;
         }
-        let id = state.next;
-        state.next += 1;
+        let id = state.next_id;
+        state.next_id += 1;
         let counts = std::sync::Arc::clone(counts);
         state.open.insert(id, Open { host: host.clone(), port, since: SystemTime::now(), counts });
         Entry(id)
     }
 
-    /// It has ended.
+    /// Records the end of a connection.
     pub fn closed(&self, entry: Entry) {
         let mut state = locked(&self.state);
         if let Some(open) = state.open.remove(&entry.0) {
@@ -164,13 +166,13 @@ impl Journal {
         }
     }
 
-    /// Writes what is still open, and gives the summary.
+    /// Records the end of every open connection, and gives the summary.
     pub fn finish(&self) -> Summary {
         let mut state = locked(&self.state);
         for open in std::mem::take(&mut state.open).values() {
             self.write_ended(&mut state, open);
         }
-        if state.lines > MOST_LINES {
+        if state.lines > MAX_LINES {
             self.write_totals(&mut state);
         }
         Summary { denied: state.denied.clone(), reached: state.reached.keys().cloned().collect() }
@@ -191,20 +193,20 @@ impl Journal {
         self.write(state, &line);
     }
 
-    /// Appends one line. A journal that can't be written is no reason to stop the tool: what was
-    /// decided holds, and the summary is told anyway.
+    /// Appends one line. A log that can't be written does not stop the tool: every decision holds, and the summary is
+    /// complete without the file.
     fn write(&self, state: &mut State, line: &serde_json::Value) {
-        if state.lines >= MOST_LINES {
+        if state.lines >= MAX_LINES {
             return self.truncate(state);
         }
         state.lines += 1;
         self.append(state, line);
     }
 
-    /// Says, once, that lines are left out.
+    /// Records, once, that lines are left out.
     fn truncate(&self, state: &mut State) {
-        if state.lines <= MOST_LINES {
-            state.lines = MOST_LINES + 1;
+        if state.lines <= MAX_LINES {
+            state.lines = MAX_LINES + 1;
             self.append(
                 state,
                 &json!({
@@ -215,8 +217,7 @@ impl Journal {
         }
     }
 
-    /// What a run that wrote too much has moved all the same: many short connections must not hide
-    /// a long one.
+    /// Writes what was moved in all by a run whose lines were left out: many short connections must not hide a long one.
     fn write_totals(&self, state: &mut State) {
         let lines: Vec<serde_json::Value> = state
             .reached
@@ -245,18 +246,24 @@ impl Journal {
     }
 }
 
-/// The older file beside it.
+/// The older log beside this one.
 pub fn older(path: &Path) -> PathBuf {
     path.with_extension("old.jsonl")
 }
 
 fn open(path: &Path) -> Option<File> {
     make_private(path.parent()?).ok()?;
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_FILE) {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_FILE_SIZE) {
         // Two runs may do it at once; then one of the files is short.
         let _ = fs::rename(path, older(path));
     }
-    File::options().append(true).create(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW).open(path).ok()
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+        .ok()
 }
 
 /// UTC, as RFC 3339 writes it.
@@ -315,45 +322,43 @@ mod tests {
     fn a_flood_of_denials_is_one_line_a_host_and_bounded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log/network.jsonl");
-        let journal = Journal::new(&path, "x", "run");
+        let log = Log::new(&path, "x", "run");
         for _ in 0..3 {
-            journal.denied("a.example\x1b[2J\n", Port::from_number(443), &Denial::Host);
+            log.denied("a.example\x1b[2J\n", Port::from_number(443), &Denial::Host);
         }
         for number in 0..20_000 {
-            journal.denied(&format!("{number}.example"), None, &Denial::Host);
+            log.denied(&format!("{number}.example"), None, &Denial::Host);
         }
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), MOST_HOSTS + 1);
+        assert_eq!(text.lines().count(), MAX_HOSTS + 1);
         assert!(text.lines().last().unwrap().contains("truncated"));
         assert!(!text.contains('\x1b'));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(journal.finish().denied.len(), MOST_HOSTS);
+        assert_eq!(log.finish().denied.len(), MAX_HOSTS);
     }
 
     #[test]
-    fn one_run_writes_a_bounded_number_of_lines_and_a_grown_file_is_put_aside() {
+    fn one_run_writes_a_bounded_number_of_lines_and_a_grown_file_is_renamed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("network.jsonl");
-        fs::write(&path, vec![b'x'; usize::try_from(MAX_FILE).unwrap() + 1]).unwrap();
-        let journal = Journal::new(&path, "x", "run");
+        fs::write(&path, vec![b'x'; usize::try_from(MAX_FILE_SIZE).unwrap() + 1]).unwrap();
+        let log = Log::new(&path, "x", "run");
         let (host, port) = (HostName::new("a.example").unwrap(), Port::HTTPS);
         let counts = Arc::new(Counts::default());
-        for _ in 0..MOST_LINES + 10 {
-            let entry = journal.opened(&host, port, &counts);
-            journal.closed(entry);
+        for _ in 0..MAX_LINES + 10 {
+            let entry = log.opened(&host, port, &counts);
+            log.closed(entry);
         }
         counts.sent.store(77, Ordering::Relaxed);
-        let open = journal.opened(&host, port, &counts);
-        assert_eq!(journal.finish().reached, [(host, port)]);
-        journal.closed(open);
+        let open = log.opened(&host, port, &counts);
+        assert_eq!(log.finish().reached, [(host, port)]);
+        log.closed(open);
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), MOST_LINES + 2);
-        assert!(lines[MOST_LINES].contains("truncated"));
+        assert_eq!(lines.len(), MAX_LINES + 2);
+        assert!(lines[MAX_LINES].contains("truncated"));
         // What was hidden among many is in the total.
-        assert!(
-            lines[MOST_LINES + 1].contains("\"verdict\":\"total\"") && lines[MOST_LINES + 1].contains("\"sent\":77")
-        );
+        assert!(lines[MAX_LINES + 1].contains("\"verdict\":\"total\"") && lines[MAX_LINES + 1].contains("\"sent\":77"));
         assert!(older(&path).exists());
     }
 }

@@ -19,12 +19,12 @@ pub mod upstream;
 
 pub use dial::Resolve;
 
-/// How long a peer may take no byte, where a thread waits for it.
-const WRITE_TIME: Duration = Duration::from_secs(300);
-/// A connection's thread has no deep calls and no large buffers, in bytes.
-const STACK: usize = 128 << 10;
+/// How long a peer may read nothing while a thread waits to write to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// The stack of a connection's thread, in bytes. It has no deep calls and no large buffers.
+const STACK_SIZE: usize = 128 << 10;
 
-/// What a parser knows of a message that may not be whole yet.
+/// What a parser makes of a message that may not be whole yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<T> {
     /// More bytes are needed.
@@ -33,12 +33,12 @@ pub enum Progress<T> {
     Complete(T),
 }
 
-/// A lock whose holder never panics; the program aborts on panics anyway.
+/// Locks a mutex whose holder never panics; the program aborts on panics anyway.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Closes a connection so that the peer sees an error and no orderly end.
+/// Makes the close of a connection an error for the peer, and not an orderly end.
 fn reset(stream: &TcpStream) {
     let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }

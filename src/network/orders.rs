@@ -6,7 +6,7 @@ use super::upstream::Upstream;
 use crate::names::PublishedPort;
 use crate::rules::egress::Reach;
 
-/// What the broker of one sandbox does.
+/// What the proxy of one sandbox does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orders {
     /// What may be reached.
@@ -15,14 +15,14 @@ pub struct Orders {
     pub ports: Vec<PublishedPort>,
     /// How hosts are reached.
     pub upstream: Upstream,
-    /// This program, for its guard.
+    /// This program, which guards `getent`.
     pub program: PathBuf,
     /// The host's program that looks names up; `None` where there is none.
     pub getent: Option<PathBuf>,
-    /// The file for the journal.
+    /// The log's file.
     pub journal: PathBuf,
-    /// Whose connections, for the journal.
+    /// The tool whose connections they are, for the log.
     pub tool: String,
-    /// Which phase, for the journal.
+    /// The phase, for the log.
     pub phase: &'static str,
 }

@@ -1,35 +1,35 @@
-//! How hosts are reached: directly, or through the proxy that the caller's own environment names.
-//! Pure. The proxy's password is used outside and never goes in.
+//! How hosts are reached: directly, or through the HTTP proxy in the caller's own environment. Pure. That proxy's password
+//! is used on the host alone and never enters the sandbox.
 
 use crate::names::HostName;
 
 /// How hosts are reached. The variables and their forms are curl's (curl(1), ENVIRONMENT).
 #[derive(Clone, PartialEq, Eq, Default)]
 pub enum Upstream {
-    /// By an address of theirs.
+    /// By one of their addresses.
     #[default]
     Direct,
     /// Through an HTTP proxy, by CONNECT.
-    Proxy(Proxy),
-    /// The caller names a proxy that can't be used; why, without its password. Nothing is reached:
-    /// going around it is not what was asked for.
+    Proxy(UpstreamProxy),
+    /// The caller's proxy can't be used; why, without its password. Nothing is reached: the caller did not ask for
+    /// connections that go around it.
     Unusable(String),
 }
 
-/// An HTTP proxy.
+/// The caller's HTTP proxy.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Proxy {
+pub struct UpstreamProxy {
     /// Its name or address, without brackets.
     pub host: String,
     /// Its port.
     pub port: u16,
     /// `user:password`, decoded.
     credentials: Option<String>,
-    /// Hosts that are reached without it.
-    exceptions: Vec<String>,
+    /// `NO_PROXY`: hosts that are reached without it.
+    no_proxy: Vec<String>,
 }
 
-// By hand, so that no message ever has the password in it.
+// Written by hand, so that the password is in no message.
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -43,53 +43,54 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// From the values of `HTTPS_PROXY` and `NO_PROXY`.
     pub fn new(proxy: Option<&str>, no_proxy: Option<&str>) -> Upstream {
-        Upstream::parsed(proxy, no_proxy).unwrap_or_else(Upstream::Unusable)
+        Upstream::parse(proxy, no_proxy).unwrap_or_else(Upstream::Unusable)
     }
 
-    fn parsed(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Upstream, String> {
+    fn parse(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Upstream, String> {
         let Some(text) = proxy.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(Upstream::Direct) };
-        let shape = "it is not of the form http://[user:password@]host:port";
+        let form = "it is not of the form http://[user:password@]host:port";
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         if !scheme.eq_ignore_ascii_case("http") {
-            return Err("only http:// proxies are known".to_owned());
+            return Err("only http:// proxies are supported".to_owned());
         }
         let rest = rest.split_once('/').map_or(rest, |(authority, _)| authority);
         let (credentials, authority) = match rest.rsplit_once('@') {
-            Some((credentials, authority)) => (Some(decoded(credentials).ok_or(shape)?), authority),
+            Some((credentials, authority)) => (Some(percent_decoded(credentials).ok_or(form)?), authority),
             None => (None, rest),
         };
         let (host, port) = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
             Some((host, "")) => (host, None),
-            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or(shape)?)),
+            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or(form)?)),
             None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
         };
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-        if host.is_empty() || host.starts_with('-') || !host.bytes().all(good) {
-            return Err(shape.to_owned());
+        let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        if host.is_empty() || host.starts_with('-') || !host.bytes().all(is_valid) {
+            return Err(form.to_owned());
         }
         // curl's own default for a proxy without a port.
-        let port = port.map_or(Ok(1080), |port| port.parse().map_err(|_| shape))?;
-        let exceptions =
-            no_proxy.unwrap_or_default().split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty());
-        Ok(Upstream::Proxy(Proxy {
+        let port = port.map_or(Ok(1080), |port| port.parse().map_err(|_| form))?;
+        let no_proxy = no_proxy.unwrap_or_default().split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty());
+        Ok(Upstream::Proxy(UpstreamProxy {
             host: host.to_owned(),
             port,
             credentials,
-            exceptions: exceptions.map(str::to_ascii_lowercase).collect(),
+            no_proxy: no_proxy.map(str::to_ascii_lowercase).collect(),
         }))
     }
 
     /// The proxy for this host, if it is reached through one.
-    pub fn proxy(&self, host: &HostName) -> Option<&Proxy> {
+    pub fn proxy(&self, host: &HostName) -> Option<&UpstreamProxy> {
         match self {
             Upstream::Direct | Upstream::Unusable(_) => None,
-            Upstream::Proxy(proxy) => (!proxy.exceptions.iter().any(|entry| is_excepted(host, entry))).then_some(proxy),
+            Upstream::Proxy(proxy) => {
+                (!proxy.no_proxy.iter().any(|entry| matches_no_proxy(host, entry))).then_some(proxy)
+            }
         }
     }
 }
 
-impl Proxy {
-    /// The request for a connection to `target`, `host:port`.
+impl UpstreamProxy {
+    /// The request for a connection to `target`, which is `host:port`.
     pub fn connect(&self, target: &str) -> String {
         let authorization = match &self.credentials {
             Some(credentials) => format!("Proxy-Authorization: Basic {}\r\n", base64(credentials.as_bytes())),
@@ -99,8 +100,9 @@ impl Proxy {
     }
 }
 
-/// `*`, a name, or a name with a leading dot; each means the names below it too.
-fn is_excepted(host: &HostName, entry: &str) -> bool {
+/// Whether an entry of `NO_PROXY` is for this host: `*`, a name, or a name with a leading dot; a name includes the names
+/// below it.
+fn matches_no_proxy(host: &HostName, entry: &str) -> bool {
     let name = entry.strip_prefix('.').unwrap_or(entry);
     entry == "*"
         || host
@@ -110,7 +112,7 @@ fn is_excepted(host: &HostName, entry: &str) -> bool {
 }
 
 /// Percent-decoding, RFC 3986 section 2.1; `None` for what would break out of a header.
-fn decoded(text: &str) -> Option<String> {
+fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {

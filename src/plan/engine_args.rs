@@ -16,9 +16,9 @@ use crate::names::PublishedPort;
 use crate::network::orders::Orders;
 use crate::plan::record::Record;
 use crate::policy::{Creation, Policy, RunNetwork, Shape};
-use crate::protocol::control::{Launch, Relay, Streams};
+use crate::protocol::control::{Launch, NetworkRole, Streams};
 use crate::rules::sandbox_paths::{
-    CA_GUEST, CACHE_GUEST, DATA_GUEST, HELPER_GUEST, NETWORK_GUEST, RUNTIMES_GUEST, SOCKET_GUEST, XAUTHORITY_GUEST,
+    CA_GUEST, CACHE_GUEST, DATA_GUEST, INIT_GUEST, NETWORK_GUEST, RUNTIMES_GUEST, SOCKET_GUEST, XAUTHORITY_GUEST,
 };
 
 /// A bind mount for the engine.
@@ -50,8 +50,8 @@ pub struct Builder<'a> {
     pub directories: Vec<PathBuf>,
     pub in_use: Vec<PathBuf>,
     mount_points: Vec<OsString>,
-    relay: Relay,
-    broker: Option<Orders>,
+    network_role: NetworkRole,
+    proxy: Option<Orders>,
 }
 
 impl<'a> Builder<'a> {
@@ -65,8 +65,8 @@ impl<'a> Builder<'a> {
             directories: Vec::new(),
             in_use: Vec::new(),
             mount_points: Vec::new(),
-            relay: Relay::Absent,
-            broker: None,
+            network_role: NetworkRole::Absent,
+            proxy: None,
         }
     }
 
@@ -116,9 +116,9 @@ impl<'a> Builder<'a> {
             self.option(format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
         }
         self.option("--workdir=/");
-        self.option(format!("--entrypoint={HELPER_GUEST}"));
+        self.option(format!("--entrypoint={INIT_GUEST}"));
         let program = self.world.program.clone();
-        self.bind(&Bind::new(&program, HELPER_GUEST, Access::ReadOnly));
+        self.bind(&Bind::new(&program, INIT_GUEST, Access::ReadOnly));
         let socket = self.run_directory.join("control.sock");
         self.bind(&Bind::new(&socket, SOCKET_GUEST, Access::ReadOnly));
         self.file("hosts", HOSTS.as_bytes(), "/etc/hosts");
@@ -158,14 +158,14 @@ impl<'a> Builder<'a> {
         // On the host's own network, a tool's port is the host's port already.
         let published = |port: &&PublishedPort| *network != RunNetwork::DangerousHost || port.host != port.container;
         let ports: Vec<PublishedPort> = ports.iter().filter(published).cloned().collect();
-        self.relay = match network.reach() {
-            Some(reach) => Relay::Names(reach),
+        self.network_role = match network.reach() {
+            Some(reach) => NetworkRole::Names(reach),
             None if ports.is_empty() => return,
-            None => Relay::PortsOnly,
+            None => NetworkRole::PortsOnly,
         };
         let socket = self.run_directory.join(NETWORK_SOCKET);
         self.bind(&Bind::new(&socket, NETWORK_GUEST, Access::ReadOnly));
-        self.broker = Some(Orders {
+        self.proxy = Some(Orders {
             reach: network.reach().unwrap_or_default(),
             ports,
             upstream: facts.upstream.clone(),
@@ -279,7 +279,7 @@ impl<'a> Builder<'a> {
     pub fn finish(mut self, image: &str, mut launch: Launch, streams: Streams) -> Plan {
         self.option(image);
         launch.expect.mounts = self.mount_points;
-        launch.relay = self.relay;
+        launch.network_role = self.network_role;
         Plan {
             program: self.engine.path.clone(),
             arguments: self.arguments,
@@ -289,7 +289,7 @@ impl<'a> Builder<'a> {
             run_files: self.run_files,
             directories: self.directories,
             in_use: self.in_use,
-            broker: self.broker,
+            proxy: self.proxy,
             streams,
         }
     }

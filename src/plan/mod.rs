@@ -14,7 +14,7 @@ use crate::names::ToolName;
 use crate::network::orders::Orders;
 use crate::plan::record::Record;
 use crate::policy::{Policy, Posture, RunNetwork};
-use crate::protocol::control::{Enclosure, Expect, Interfaces, Launch, Relay, Streams, Task};
+use crate::protocol::control::{Enclosure, Expect, Interfaces, Launch, NetworkRole, Streams, Task};
 use crate::rules::sandbox_paths::{CA_GUEST, CACHE_GUEST, DATA_GUEST, HOME_GUEST, RUNTIMES_GUEST};
 use crate::rules::variables::CA_VARIABLES;
 
@@ -47,8 +47,8 @@ pub struct Plan {
     pub directories: Vec<PathBuf>,
     /// Directories that running tools hold a lock on, so that none is removed under them.
     pub in_use: Vec<PathBuf>,
-    /// What the broker does; `None` where there is nothing for it to do.
-    pub broker: Option<Orders>,
+    /// What the proxy does; `None` where there is nothing for it to do.
+    pub proxy: Option<Orders>,
     /// What the standard streams are.
     pub streams: Streams,
 }
@@ -179,7 +179,7 @@ pub fn run(
         environment,
         path: record.path.iter().map(OsString::from).collect(),
         ancestors: facts.ancestors.clone(),
-        relay: Relay::default(),
+        network_role: NetworkRole::default(),
         task: Task::Run { program: policy.program.as_str().into(), arguments: arguments.to_vec(), terminal: streams },
     };
     builder.finish(image, launch, streams)
@@ -335,7 +335,7 @@ fn install_launch(
         environment,
         path: runtimes.path.iter().map(OsString::from).collect(),
         ancestors: Vec::new(),
-        relay: Relay::default(),
+        network_role: NetworkRole::default(),
         task,
     }
 }

@@ -72,7 +72,7 @@ fn text(plan: &Plan) -> String {
     for argument in &plan.arguments {
         writeln!(text, "{}", argument.as_bytes().escape_ascii().to_string().replace("\\\"", "\"")).unwrap();
     }
-    let Launch { expect, umask, workdir, environment, path, ancestors, relay, task } = &plan.launch;
+    let Launch { expect, umask, workdir, environment, path, ancestors, network_role, task } = &plan.launch;
     text.push_str("\n# what the helper is told\n");
     let Expect { owner, enclosure, network, mounts, trees, empty, namespaces, identities } = expect;
     writeln!(text, "expect owner {owner} {enclosure:?} {network:?}").unwrap();
@@ -97,10 +97,10 @@ fn text(plan: &Plan) -> String {
         writeln!(text, "path {directory:?}").unwrap();
     }
     writeln!(text, "ancestors {ancestors:?}").unwrap();
-    writeln!(text, "{relay:?}\n{task:?}").unwrap();
+    writeln!(text, "{network_role:?}\n{task:?}").unwrap();
     text.push_str("\n# what is done around it\n");
     writeln!(text, "run directory {}\nstreams {:?}", plan.run_directory.display(), plan.streams).unwrap();
-    writeln!(text, "broker {:?}", plan.broker).unwrap();
+    writeln!(text, "broker {:?}", plan.proxy).unwrap();
     for file in &plan.run_files {
         match file {
             RunFile::Bytes { name, bytes } => writeln!(text, "run file {name}: {}", bytes.escape_ascii()).unwrap(),
@@ -382,16 +382,23 @@ fn the_hosts_network_publishes_only_ports_of_another_number() {
         run_case(&case(EngineKind::Podman, 1000, "x", &text, &[]), &Record::default(), &[])
     };
     let published = |plan: &Plan| -> Vec<String> {
-        plan.broker.iter().flat_map(|orders| orders.ports.iter().map(ToString::to_string)).collect()
+        plan.proxy.iter().flat_map(|orders| orders.ports.iter().map(ToString::to_string)).collect()
     };
     let socket = |plan: &Plan| plan.launch.expect.mounts.iter().any(|mount| mount == NETWORK_GUEST);
 
     let plan = planned(r#""8080:80", "9000:9000""#, "host");
-    assert_eq!((published(&plan).join(" ").as_str(), &plan.launch.relay), ("127.0.0.1:8080:80", &Relay::PortsOnly));
+    assert_eq!(
+        (published(&plan).join(" ").as_str(), &plan.launch.network_role),
+        ("127.0.0.1:8080:80", &NetworkRole::PortsOnly)
+    );
     assert!(plan.arguments.contains(&"--network=host".into()) && socket(&plan));
 
     let plan = planned(r#""9000:9000""#, "host");
-    assert_eq!((plan.broker.clone(), &plan.launch.relay), (None, &Relay::Absent), "there is nothing left to do");
+    assert_eq!(
+        (plan.proxy.clone(), &plan.launch.network_role),
+        (None, &NetworkRole::Absent),
+        "there is nothing left to do"
+    );
     assert!(plan.arguments.contains(&"--network=host".into()) && !socket(&plan));
 
     for network in ["none", "public", "default", "shared-net"] {

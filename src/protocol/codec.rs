@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::control::{Deliver, Enclosure, Expect, Installed, Interfaces, Launch, Message, Relay, Streams, Task};
+use super::control::{Deliver, Enclosure, Expect, Installed, Interfaces, Launch, Message, NetworkRole, Streams, Task};
 use crate::names::HostPattern;
 use crate::rules::egress::Reach;
 
@@ -26,7 +26,7 @@ impl Launch {
         out.list(&values);
         out.list(&self.path);
         out.numbers(&self.ancestors);
-        out.relay(&self.relay);
+        out.network_role(&self.network_role);
         out.task(&self.task);
         out.0
     }
@@ -49,7 +49,7 @@ impl Launch {
             environment: names.into_iter().zip(values).collect(),
             path: rest.list()?,
             ancestors: rest.numbers()?,
-            relay: rest.relay()?,
+            network_role: rest.network_role()?,
             task: rest.task()?,
         };
         rest.0.is_empty().then_some(launch)
@@ -137,12 +137,12 @@ impl Encoder {
         self.list(&expect.empty);
     }
 
-    fn relay(&mut self, relay: &Relay) {
-        let (number, patterns) = match relay {
-            Relay::Absent => return self.number(0),
-            Relay::PortsOnly => return self.number(1),
-            Relay::Names(Reach::Hosts(patterns)) => (2, patterns),
-            Relay::Names(Reach::Public { besides }) => (3, besides),
+    fn network_role(&mut self, network_role: &NetworkRole) {
+        let (number, patterns) = match network_role {
+            NetworkRole::Absent => return self.number(0),
+            NetworkRole::PortsOnly => return self.number(1),
+            NetworkRole::Names(Reach::Hosts(patterns)) => (2, patterns),
+            NetworkRole::Names(Reach::Public { besides }) => (3, besides),
         };
         self.number(number);
         self.list(&patterns.iter().map(|pattern| pattern.to_string().into()).collect::<Vec<_>>());
@@ -186,7 +186,7 @@ impl Encoder {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 
-    /// Longer strings than 4 GiB can't be: execve(2) and the frame limit stand before.
+    /// Strings are shorter than 4 GiB: execve(2) and the limit on a frame see to that.
     fn text(&mut self, text: &OsStr) {
         self.number(u32::try_from(text.len()).unwrap_or(u32::MAX));
         self.0.extend_from_slice(text.as_bytes());
@@ -226,12 +226,12 @@ impl Decoder<'_> {
         })
     }
 
-    fn relay(&mut self) -> Option<Relay> {
+    fn network_role(&mut self) -> Option<NetworkRole> {
         match self.number()? {
-            0 => Some(Relay::Absent),
-            1 => Some(Relay::PortsOnly),
-            2 => Some(Relay::Names(Reach::Hosts(self.patterns()?))),
-            3 => Some(Relay::Names(Reach::Public { besides: self.patterns()? })),
+            0 => Some(NetworkRole::Absent),
+            1 => Some(NetworkRole::PortsOnly),
+            2 => Some(NetworkRole::Names(Reach::Hosts(self.patterns()?))),
+            3 => Some(NetworkRole::Names(Reach::Public { besides: self.patterns()? })),
             _ => None,
         }
     }
@@ -292,7 +292,7 @@ impl Decoder<'_> {
 
     fn list(&mut self) -> Option<Vec<OsString>> {
         let count = self.number()?;
-        // Not reserved ahead: the count is the sender's word.
+        // Nothing is reserved ahead: the sender chooses the count.
         (0..count).map(|_| self.text()).collect()
     }
 }

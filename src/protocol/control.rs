@@ -1,12 +1,11 @@
-//! What coco and its helper inside the sandbox say to each other, over one unix socket.
+//! The control socket: the messages between coco on the host and init in the sandbox, over one unix socket.
 //!
-//! The connection is also the lifeline: when coco is gone, however it went, the helper reads the
-//! end of the stream and takes the sandbox down. The helper connects before the tool starts and
-//! coco stops listening then, so the tool can't connect; it is not trusted all the same, and
-//! [`Message`]s are small, bounded and can only end, stop or report.
+//! The connection also keeps the sandbox up. When coco is gone, for whatever reason, init reads the end of the stream and
+//! takes the sandbox down. Init connects before the tool starts, and then coco stops listening, so the tool can't
+//! connect. Init is not trusted all the same: [`Message`]s are small and bounded, and can only end, stop or report.
 //!
-//! A frame is a `u32` length (little endian) and that many bytes; strings inside are a `u32`
-//! length and bytes, so any path and argument arrives exactly.
+//! A frame is a `u32` length (little endian) and that many bytes. Strings inside are a `u32` length and bytes, so every
+//! path and argument arrives exactly.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -16,16 +15,16 @@ use crate::rules::egress::Reach;
 /// The exit code of an init that can't reach coco. No engine has it for a failure of its own.
 pub const EXIT_UNREACHABLE: u8 = 119;
 
-/// The largest frame to the helper: arguments and environment, which execve(2) bounds at 2 MiB by
-/// default and 6 MiB at most.
-const MAX_ORDER: usize = 8 << 20;
-/// The largest frame from the helper.
+/// The largest frame to init, in bytes: arguments and environment, which execve(2) limits to 2 MiB by default and 6 MiB at
+/// most.
+const MAX_LAUNCH: usize = 8 << 20;
+/// The largest frame from init, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// What coco tells the helper to do, first and once.
+/// What coco sends first, and once: everything that init is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
-    /// What the helper must find before it starts anything.
+    /// What init must find before it starts anything.
     pub expect: Expect,
     /// The permission bits that new files don't get.
     pub umask: u32,
@@ -35,44 +34,44 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// Directories before the image's own on PATH.
     pub path: Vec<OsString>,
-    /// Processes outside that are said to be alive when the tool asks with signal 0, and nothing else.
+    /// Processes outside that seem to be alive when the tool asks with signal 0, and can't be signalled otherwise.
     pub ancestors: Vec<u32>,
-    /// What the helper does about the network.
-    pub relay: Relay,
+    /// What init does about the network.
+    pub network_role: NetworkRole,
     /// What to do.
     pub task: Task,
 }
 
-/// What the helper does about the network.
+/// What init does about the network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Relay {
+pub enum NetworkRole {
     /// Nothing: the network is the engine's.
     #[default]
     Absent,
     /// It opens connections to published ports; the network is the engine's.
     PortsOnly,
-    /// It answers names, hands over connections to these hosts, and serves published ports.
+    /// It answers names, hands over listening sockets for these hosts, and opens connections to published ports.
     Names(Reach),
 }
 
-/// What the helper must find before it starts anything.
+/// What init must find before it starts anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expect {
-    /// The user outside whom files that are made inside must belong to.
+    /// The user outside to whom files that are made inside must belong.
     pub owner: u32,
     /// How closed the sandbox must be.
     pub enclosure: Enclosure,
     /// Whether there must be no network interface but `lo`.
     pub network: Interfaces,
-    /// Mount points that were asked for; any other of the engine's making is a refusal.
+    /// Mount points that were asked for. Init refuses any other that the engine makes.
     pub mounts: Vec<OsString>,
-    /// Writable grants: the host's own mounts below them come along and are part of the grant.
+    /// Writable grants. The host's own mounts below them are mounted too, and are part of the grant.
     pub trees: Vec<OsString>,
-    /// The caller's own namespaces, none of which may be the sandbox's.
+    /// The caller's own namespaces. The sandbox must share none of them.
     pub namespaces: Vec<OsString>,
     /// Which file or directory must be mounted at each grant: (place, device, inode).
     pub identities: Vec<(OsString, u64, u64)>,
-    /// Places that must be empty: what is hidden there must not be seen.
+    /// Places that must be empty, because what is there on the host is hidden.
     pub empty: Vec<OsString>,
 }
 
@@ -96,14 +95,14 @@ pub enum Interfaces {
     Any,
 }
 
-/// What the helper does.
+/// What init does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// Runs the tool.
     Run {
-        /// Found on PATH.
+        /// Its name, which is looked up on PATH.
         program: OsString,
-        /// The tool's own.
+        /// The tool's arguments.
         arguments: Vec<OsString>,
         /// Whether the standard streams are a terminal of the sandbox's own.
         terminal: Streams,
@@ -117,7 +116,7 @@ pub enum Task {
     InstallTool {
         /// Debian packages.
         apt: Vec<OsString>,
-        /// mise specifiers; the tool stands last.
+        /// mise specifiers, the tool's last.
         specifiers: Vec<OsString>,
         /// The program that must be there afterwards.
         program: OsString,
@@ -135,14 +134,14 @@ pub enum Streams {
     Terminal,
 }
 
-/// What coco says later.
+/// What coco sends later: a signal to deliver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deliver {
-    /// A signal's number for the tool.
+    /// The signal's number, for the tool.
     pub signal: i32,
 }
 
-/// What the helper says.
+/// What init sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// The tool was stopped (SIGTSTP, SIGSTOP).
@@ -167,7 +166,7 @@ pub struct Installed {
     pub version: String,
     /// Directories for PATH.
     pub path: Vec<String>,
-    /// Variables that the runtimes want.
+    /// Variables that the runtimes need.
     pub environment: Vec<(String, String)>,
 }
 
@@ -181,7 +180,7 @@ pub fn send(stream: &mut impl Write, frame: &[u8]) -> io::Result<()> {
 
 /// Receives a [`Launch`].
 pub fn receive_launch(stream: &mut impl Read) -> io::Result<Launch> {
-    Launch::decode(&receive(stream, MAX_ORDER)?).ok_or_else(malformed)
+    Launch::decode(&receive(stream, MAX_LAUNCH)?).ok_or_else(malformed)
 }
 
 /// Receives a [`Deliver`].
@@ -196,11 +195,11 @@ pub fn receive_message(stream: &mut impl Read) -> io::Result<Message> {
     Message::decode(&receive(stream, MAX_MESSAGE)?).ok_or_else(malformed)
 }
 
-fn receive(stream: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
+fn receive(stream: &mut impl Read, limit: usize) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_le_bytes(length)).map_err(|_| malformed())?;
-    if length > most {
+    if length > limit {
         return Err(malformed());
     }
     let mut frame = vec![0; length];
@@ -209,7 +208,7 @@ fn receive(stream: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a malformed message between coco and its helper")
+    io::Error::new(io::ErrorKind::InvalidData, "a malformed message between coco and init")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the two sides of a sandbox's border say to each other: over the control socket, and about the network.
+//! The two protocols between the host and the sandbox: the control socket, and the network channel.
 
 mod codec;
 pub mod control;

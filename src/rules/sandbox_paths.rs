@@ -7,8 +7,8 @@ use std::str::FromStr;
 pub const SOCKET_GUEST: &str = "/run/coco/control.sock";
 /// Where the network channel's socket is mounted inside.
 pub const NETWORK_GUEST: &str = "/run/coco/network.sock";
-/// Where the helper is mounted inside. Its name is what it is by.
-pub const HELPER_GUEST: &str = "/run/coco/coco-init";
+/// Where init is mounted inside. coco knows by this name that it is init.
+pub const INIT_GUEST: &str = "/run/coco/coco-init";
 /// Where the CA bundle is mounted inside.
 pub const CA_GUEST: &str = "/run/coco/ca.crt";
 /// Where a private Xauthority is mounted inside.

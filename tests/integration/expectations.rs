@@ -1,5 +1,5 @@
-//! What the broker tells an HTTP client that it does not serve: 417 for what the client can ask in another way, 403 for
-//! what it can't have. The broker's own code serves a connection here; the test plays the helper inside.
+//! What the proxy answers an HTTP client that it does not serve: 417 for what the client can ask in another way, 403 for
+//! what it can't have. The proxy's own code serves a connection here, and the test takes the place of init.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -13,17 +13,17 @@ use coco::names::HostPattern;
 use coco::network::denial::Denial;
 use coco::network::log::Summary;
 use coco::network::orders::Orders;
-use coco::network::proxy::{Broker, bind_all};
+use coco::network::proxy::{Proxy, bind_all};
 use coco::network::upstream::Upstream;
-use coco::protocol::network::{FromHelper, tell};
+use coco::protocol::network::{InitEvent, send_event};
 use coco::rules::egress::Reach;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 const HOST: &str = "api.example.com";
 
-/// A broker that grants [`HOST`], and the sockets of the helper that hands connections over.
+/// A proxy that grants [`HOST`], and the sockets of the init that hands connections over.
 struct Served {
-    broker: Broker,
+    proxy: Proxy,
     address: std::net::SocketAddr,
     asked: Arc<AtomicUsize>,
     _channel: std::os::fd::OwnedFd,
@@ -49,17 +49,17 @@ fn serve() -> Served {
         counted.fetch_add(1, Ordering::SeqCst);
         Err(std::io::Error::other("no such name"))
     };
-    let broker = bind_all(&orders, &socket).unwrap().serve(&orders, Arc::new(resolve)).unwrap();
+    let proxy = bind_all(&orders, &socket).unwrap().serve(&orders, Arc::new(resolve)).unwrap();
     let channel = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     connect(&channel, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let message = FromHelper::Listen { host: HOST.to_owned(), port: 80 };
-    tell(&channel, &message, Some(listener.as_fd())).unwrap();
-    Served { broker, address, asked, _channel: channel, _directory: directory }
+    let message = InitEvent::Listen { host: HOST.to_owned(), port: 80 };
+    send_event(&channel, &message, Some(listener.as_fd())).unwrap();
+    Served { proxy, address, asked, _channel: channel, _directory: directory }
 }
 
-/// What a client is answered that sends this, and what the broker says of it at the end.
+/// What a client is answered that sends this, and what the proxy reports of it at the end.
 fn answered(request: &str) -> (String, Summary, usize) {
     let served = serve();
     let mut client = TcpStream::connect(served.address).unwrap();
@@ -69,7 +69,7 @@ fn answered(request: &str) -> (String, Summary, usize) {
     // What can't be reached ends by a reset.
     let _ = client.read_to_end(&mut answer);
     let answer = String::from_utf8(answer).unwrap();
-    (answer, served.broker.finish(), served.asked.load(Ordering::SeqCst))
+    (answer, served.proxy.finish(), served.asked.load(Ordering::SeqCst))
 }
 
 fn denials(summary: Summary) -> Vec<Denial> {
@@ -98,7 +98,7 @@ fn what_a_client_can_not_have_is_forbidden() {
         // The words of an expectation, where they mean nothing.
         (
             format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: Expect\r\n\r\n"),
-            Denial::Unjudged("not allowed in plain HTTP: Upgrade".to_owned()),
+            Denial::Rejected("not allowed in plain HTTP: Upgrade".to_owned()),
         ),
     ] {
         let (answer, summary, asked) = answered(&request);

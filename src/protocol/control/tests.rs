@@ -1,4 +1,4 @@
-//! What is sent arrives as it was, and what is cut off or too long is refused.
+//! What is sent arrives as it was. What is truncated or too long is refused.
 
 use std::os::unix::ffi::OsStringExt;
 
@@ -23,7 +23,7 @@ fn launch() -> Launch {
         environment: vec![("A".into(), OsString::from_vec(b"\xff\n".to_vec()))],
         path: vec!["/coco/data/bin".into()],
         ancestors: vec![4242, u32::MAX],
-        relay: Relay::Names(Reach::Hosts(vec![HostPattern::new("*.example.com:8443").unwrap()])),
+        network_role: NetworkRole::Names(Reach::Hosts(vec![HostPattern::new("*.example.com:8443").unwrap()])),
         task: Task::Run {
             program: "x".into(),
             arguments: vec!["".into(), OsString::from_vec(vec![1, 255])],
