@@ -1,17 +1,20 @@
-//! Giving up what apt needed, before any package's code runs.
+//! Gives up the capabilities that apt needed, before any package's code runs.
 //!
-//! The helper does it to itself, and starts no program for it: a package that runs as root may replace every program of
-//! the image, and what the helper started later would have the helper's capabilities.
+//! Init does it to itself, and starts no program for it: a package that runs as root may replace every program of the
+//! image, and what init started later would have init's capabilities.
+//!
+//! The user and the groups are changed by nix, which does it for all threads as the C library does; rustix's calls are
+//! for one thread.
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capability_is_in_bounding_set, remove_capability_from_bounding_set, set_capabilities,
 };
 
-use super::{Refusal, hide};
+use super::{Refusal, forbid_reading};
 
 /// Becomes this user and group, without capabilities and without a way back to any. Whatever is started from now on has
-/// what the calling thread has; the helper's other threads start nothing.
+/// what the calling thread has. Init's other threads start nothing.
 pub fn drop_all((user, group): (u32, u32)) -> Result<(), Refusal> {
     empty_bounding_set()
         .and_then(|()| become_user(Uid::from_raw(user), Gid::from_raw(group)).map_err(Into::into))
@@ -26,11 +29,11 @@ pub fn drop_all((user, group): (u32, u32)) -> Result<(), Refusal> {
                 "look for what the engine's own configuration changes of capabilities",
             )
         })?;
-    // A change of the user lets others look at the process again.
-    hide()
+    // A change of the user lets other processes read this one again.
+    forbid_reading()
 }
 
-/// The kernel says which capability is none that it knows of.
+/// The first number that the kernel rejects is past its last capability.
 fn empty_bounding_set() -> std::io::Result<()> {
     for capability in (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number)) {
         match capability_is_in_bounding_set(capability) {

@@ -1,6 +1,5 @@
-//! Looks around before anything starts: is the sandbox what was asked for? An engine's own
-//! configuration, a missing kernel feature or a bug may have left it open, and then the tool does
-//! not run.
+//! Checks from inside, before anything starts, that the sandbox is what was asked for. An engine's own configuration, a
+//! missing kernel feature or a bug may have left it open, and then the tool does not run.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -12,9 +11,9 @@ use crate::sys::mountinfo::{self, Mount};
 use crate::sys::proc_status::ProcStatus;
 use crate::term;
 
-/// Places where every engine mounts something of its own. `/run/secrets` is podman's place for a
-/// subscription's keys on some distributions; it is refused when something is in it.
-const ENGINE_PLACES: &[&str] =
+/// Where every engine mounts something of its own. Podman mounts the keys of a subscription at `/run/secrets` on some
+/// distributions; it is refused when something is in it.
+const ENGINE_MOUNT_POINTS: &[&str] =
     &["/", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/run/.containerenv", "/run", "/run/secrets"];
 
 /// Checks what `launch` expects.
@@ -23,43 +22,44 @@ pub fn check(launch: &Launch) -> Result<(), Refusal> {
     match launch.expect.enclosure {
         Enclosure::Closed => {
             for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
-                demand(status.hexadecimal(set) == Some(0), &format!("the sandbox has capabilities ({set})"))?;
+                require(status.hexadecimal(set) == Some(0), &format!("the sandbox has capabilities ({set})"))?;
             }
-            surroundings(&status, launch)?;
+            check_confinement(&status, launch)?;
         }
-        Enclosure::AptCapabilities => surroundings(&status, launch)?,
+        Enclosure::AptCapabilities => check_confinement(&status, launch)?,
         Enclosure::DangerousUnchecked => {}
     }
-    identities(&launch.expect)?;
-    empty(&launch.expect)?;
+    check_identities(&launch.expect)?;
+    check_hidden(&launch.expect)?;
     match launch.expect.network {
-        Interfaces::LoopbackOnly => interfaces()?,
+        Interfaces::LoopbackOnly => check_interfaces()?,
         Interfaces::Any => {}
     }
-    owner(launch)
+    check_owner(launch)
 }
 
-/// What holds with and without apt's capabilities.
-fn surroundings(status: &ProcStatus, launch: &Launch) -> Result<(), Refusal> {
-    locked(status)?;
-    namespaces(&launch.expect)?;
-    mounts(&launch.expect)?;
-    devices()?;
+/// What must be true with and without apt's capabilities.
+fn check_confinement(status: &ProcStatus, launch: &Launch) -> Result<(), Refusal> {
+    check_privileges(status)?;
+    check_namespaces(&launch.expect)?;
+    check_mounts(&launch.expect)?;
+    check_devices()?;
     match launch.task {
-        Task::Run { .. } => read_only_root(),
+        Task::Run { .. } => check_read_only_root(),
         Task::InstallRuntimes { .. } | Task::InstallTool { .. } => Ok(()),
     }
 }
 
-fn locked(status: &ProcStatus) -> Result<(), Refusal> {
-    demand(
+fn check_privileges(status: &ProcStatus) -> Result<(), Refusal> {
+    require(
         status.hexadecimal("NoNewPrivs") == Some(1),
         "programs in the sandbox may gain privileges (no_new_privs is off)",
     )?;
-    demand(status.hexadecimal("Seccomp") == Some(2), "the sandbox has no seccomp filter")
+    require(status.hexadecimal("Seccomp") == Some(2), "the sandbox has no seccomp filter")
 }
 
-fn demand(holds: bool, message: &str) -> Result<(), Refusal> {
+/// A refusal with this message, unless the condition holds.
+fn require(holds: bool, message: &str) -> Result<(), Refusal> {
     if holds {
         return Ok(());
     }
@@ -69,24 +69,24 @@ fn demand(holds: bool, message: &str) -> Result<(), Refusal> {
     ))
 }
 
-fn mounts(expect: &Expect) -> Result<(), Refusal> {
+fn check_mounts(expect: &Expect) -> Result<(), Refusal> {
     for mount in mountinfo::mounts().map_err(|error| unreadable(&error))? {
         let point = &mount.point;
-        let granted = expect.mounts.iter().any(|dst| point == Path::new(dst))
+        let is_granted = expect.mounts.iter().any(|dst| point == Path::new(dst))
             || expect.trees.iter().any(|dst| point.starts_with(dst));
-        let engines = ENGINE_PLACES.iter().any(|place| point == Path::new(place)) || is_the_kernels(&mount);
-        demand(
-            engines || granted,
+        let is_engines = ENGINE_MOUNT_POINTS.iter().any(|place| point == Path::new(place)) || is_kernel_mount(&mount);
+        require(
+            is_engines || is_granted,
             &format!("the engine mounts {} in the sandbox, which nobody granted", term::path(point)),
         )?;
     }
     let secrets = fs::read_dir("/run/secrets").is_ok_and(|mut entries| entries.next().is_some());
-    demand(!secrets, "the engine mounts secrets at /run/secrets in the sandbox, which nobody granted")
+    require(!secrets, "the engine mounts secrets at /run/secrets in the sandbox, which nobody granted")
 }
 
-/// Whether this is one of the kernel's file systems at its own place, or an engine's mask over
-/// a part of one. Anything else below /proc, /sys and /dev is somebody's files.
-fn is_the_kernels(mount: &Mount) -> bool {
+/// Whether this is one of the kernel's file systems at its usual place, or an engine's mask over a part of one. Any other
+/// mount below /proc, /sys and /dev shows somebody's files.
+fn is_kernel_mount(mount: &Mount) -> bool {
     let at = |tree: &str| mount.point.starts_with(tree);
     let kind = mount.kind.as_str();
     if at("/dev") {
@@ -120,27 +120,27 @@ fn is_empty_directory(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-fn namespaces(expect: &Expect) -> Result<(), Refusal> {
+fn check_namespaces(expect: &Expect) -> Result<(), Refusal> {
     for outside in &expect.namespaces {
         let name = outside.to_str().and_then(|text| text.split(':').next()).unwrap_or_default();
         let inside = fs::read_link(format!("/proc/self/ns/{name}")).map_err(|error| unreadable(&error))?;
-        demand(inside.as_os_str() != outside, &format!("the sandbox shares your {name} namespace"))?;
+        require(inside.as_os_str() != outside, &format!("the sandbox shares your {name} namespace"))?;
     }
     Ok(())
 }
 
-/// The devices that every engine makes, as in the OCI runtime specification's default devices.
+/// The devices that every engine makes: the default devices of the OCI runtime specification.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"];
 
-fn devices() -> Result<(), Refusal> {
+fn check_devices() -> Result<(), Refusal> {
     for entry in fs::read_dir("/dev").map_err(|error| unreadable(&error))?.flatten() {
-        // Not the entry's own type: a device may be mounted over a plain file.
+        // Not by the entry's type: a device may be mounted over a plain file.
         let kind = entry.path().symlink_metadata().map_err(|error| unreadable(&error))?.file_type();
         let known = entry.file_name().to_str().is_some_and(|name| DEVICES.contains(&name));
         let device = kind.is_char_device() || kind.is_block_device();
-        // In a directory of /dev there may be more; the engines' own are these.
+        // Another directory of /dev may contain more devices.
         let directory = kind.is_dir() && !["pts", "shm", "mqueue"].iter().any(|name| entry.file_name() == *name);
-        demand(
+        require(
             (!device || known) && !directory,
             &format!("the engine gives the sandbox the device {}, which nobody granted", term::path(&entry.path())),
         )?;
@@ -148,15 +148,14 @@ fn devices() -> Result<(), Refusal> {
     Ok(())
 }
 
-fn read_only_root() -> Result<(), Refusal> {
+fn check_read_only_root() -> Result<(), Refusal> {
     let mounts = mountinfo::mounts().map_err(|error| unreadable(&error))?;
     let root = mounts.iter().find(|mount| mount.point == Path::new("/"));
-    demand(root.is_some_and(Mount::is_read_only), "the sandbox's root file system is writable")
+    require(root.is_some_and(Mount::is_read_only), "the sandbox's root file system is writable")
 }
 
-/// Whether each grant is what was judged. A link that another tool put in its place in the meantime
-/// leads somewhere else.
-fn identities(expect: &Expect) -> Result<(), Refusal> {
+/// Whether each grant is the file that coco looked at. Another tool may have put a link in its place in the meantime.
+fn check_identities(expect: &Expect) -> Result<(), Refusal> {
     for (place, device, inode) in &expect.identities {
         let found = fs::metadata(place).map(|metadata| (metadata.dev(), metadata.ino())).ok();
         if found != Some((*device, *inode)) {
@@ -169,27 +168,27 @@ fn identities(expect: &Expect) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether what is to be hidden is.
-fn empty(expect: &Expect) -> Result<(), Refusal> {
+/// Whether everything is hidden that must be.
+fn check_hidden(expect: &Expect) -> Result<(), Refusal> {
     for place in &expect.empty {
         let empty = fs::symlink_metadata(place).is_ok_and(|metadata| {
             metadata.is_file() && metadata.len() == 0 || metadata.is_dir() && is_empty_directory(Path::new(place))
         });
-        demand(empty, &format!("{} is to be hidden, and can be seen", term::os(place)))?;
+        require(empty, &format!("{} must be hidden, and can be seen", term::os(place)))?;
     }
     Ok(())
 }
 
-/// The kernel's own tunnels appear, down and unusable, in every new namespace on some machines.
-const KERNEL_MADE: &[&str] =
+/// Interfaces that the kernel makes. On some machines its tunnels appear in every new namespace, down and unusable.
+const KERNEL_INTERFACES: &[&str] =
     &["lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0"];
 
-fn interfaces() -> Result<(), Refusal> {
+fn check_interfaces() -> Result<(), Refusal> {
     let table = fs::read_to_string("/proc/net/dev").map_err(|error| unreadable(&error))?;
     let names = table.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim);
     for name in names {
-        demand(
-            KERNEL_MADE.contains(&name),
+        require(
+            KERNEL_INTERFACES.contains(&name),
             &format!("the sandbox has the network interface {name}, and no network was granted"),
         )?;
     }
@@ -198,10 +197,10 @@ fn interfaces() -> Result<(), Refusal> {
 
 /// Whether files that are made here belong to the caller outside: `/proc/self/uid_map`,
 /// user_namespaces(7).
-fn owner(launch: &Launch) -> Result<(), Refusal> {
+fn check_owner(launch: &Launch) -> Result<(), Refusal> {
     let uid = match &launch.task {
         Task::InstallTool { user, .. } => user.0,
-        Task::Run { .. } | Task::InstallRuntimes { .. } => nix::unistd::geteuid().as_raw(),
+        Task::Run { .. } | Task::InstallRuntimes { .. } => rustix::process::geteuid().as_raw(),
     };
     let map = fs::read_to_string("/proc/self/uid_map").map_err(|error| unreadable(&error))?;
     let outside = map.lines().find_map(|line| {

@@ -1,5 +1,5 @@
-//! The install phase inside: apt, then mise without apt's capabilities, then a report of what is
-//! there. The network is open here, and nothing of the user's is mounted.
+//! The install phase inside: runs apt, then mise without apt's capabilities, and reports what is installed. The network is
+//! open here, and nothing of the user's is mounted.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,15 +14,14 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
-use nix::unistd::Pid;
 
-use super::{Refusal, attend, capabilities, clean_command, search_path, seccomp, which};
+use super::{Refusal, capabilities, clean_command, search_path, seccomp, supervise, which};
 use crate::protocol::control::{self, Installed, Launch, Message};
 use crate::rules::sandbox_paths::{DATA_GUEST, RUNTIMES_GUEST};
 use crate::term;
 
-/// What mise and the package managers need to find. No configuration of the user's or the
-/// project's is in reach: mise trusts those, and they can run programs.
+/// The variables of mise and the package managers. No configuration of the user's or the project's can be read: mise trusts
+/// it, and it can run programs.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("MISE_CONFIG_DIR", "/coco/none"),
     ("MISE_SYSTEM_CONFIG_DIR", "/coco/none"),
@@ -33,14 +32,14 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("MISE_IGNORED_CONFIG_PATHS", "/"),
     ("MISE_CEILING_PATHS", "/"),
     ("MISE_YES", "1"),
-    // Versions come from the tool's own registry, and nobody is told what is installed.
+    // Versions come from the tool's own registry, and no other server learns what is installed.
     ("MISE_USE_VERSIONS_HOST", "0"),
     ("MISE_USE_VERSIONS_HOST_TRACK", "0"),
     ("MISE_CARGO_BINSTALL", "0"),
     ("NO_COLOR", "1"),
     // mise's own npm installer insists on release times, which not every registry gives.
     ("MISE_NPM_PACKAGE_MANAGER", "npm"),
-    // pipx is the image's; uv would be one more download.
+    // pipx is in the image; uv would be one more download.
     ("MISE_PIPX_UVX", "false"),
     ("npm_config_cache", "/root/.cache/npm"),
     ("npm_config_update_notifier", "false"),
@@ -53,10 +52,10 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("GOTOOLCHAIN", "local"),
 ];
 
-/// The longest answer of mise's that is read, in bytes.
-const MAX_ANSWER: u64 = 1 << 20;
-/// How long the rest of an answer may take after mise has ended.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// The longest output of mise that is read, in bytes.
+const MAX_OUTPUT: u64 = 1 << 20;
+/// How long the rest of the output may take after mise has ended.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Installs runtimes: mise's own downloads, no package code.
 pub fn runtimes(launch: &Launch, specifiers: &[OsString], coco: &mut UnixStream) -> Result<u8, Refusal> {
@@ -79,8 +78,8 @@ pub fn tool(
     coco: &mut UnixStream,
 ) -> Result<u8, Refusal> {
     if !apt.is_empty() {
-        debian(launch, apt, coco)?;
-        // From here on package code runs: as the user, and with nothing of what apt needed.
+        install_debian(launch, apt, coco)?;
+        // From here on packages' code runs: as the user, and without what apt needed.
         capabilities::drop_all(user)?;
     }
     // Not before: dpkg unpacks setuid files.
@@ -90,7 +89,7 @@ pub fn tool(
     for specifier in specifiers {
         mise.install(specifier, coco, &mut installed)?;
     }
-    // Success of the installer is not enough: without the program there is nothing to run.
+    // The installer's success is not enough: without the program there is nothing to run.
     let mut path: OsString = installed.path.join(":").into();
     path.push(":");
     path.push(search_path(launch));
@@ -126,25 +125,25 @@ fn report(mut installed: Installed, coco: &mut UnixStream) -> Result<u8, Refusal
     Ok(0)
 }
 
-fn debian(launch: &Launch, packages: &[OsString], coco: &mut UnixStream) -> Result<(), Refusal> {
+fn install_debian(launch: &Launch, packages: &[OsString], coco: &mut UnixStream) -> Result<(), Refusal> {
     let apt = |arguments: &[&str], packages: &[OsString]| {
         let mut command = clean_command(OsStr::new("/usr/bin/apt-get"), launch, &search_path(launch));
         command.args(arguments).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
-    finish(apt(&["update"], &[]), "apt-get update", coco)?;
-    finish(apt(&["install", "-y", "--no-install-recommends", "--"], packages), "apt-get install", coco)
+    run_to_end(apt(&["update"], &[]), "apt-get update", coco)?;
+    run_to_end(apt(&["install", "-y", "--no-install-recommends", "--"], packages), "apt-get install", coco)
 }
 
-/// Runs a command to its end; its output goes where the container's goes.
-fn finish(mut command: Command, what: &str, coco: &mut UnixStream) -> Result<(), Refusal> {
+/// Runs a command to its end. Its output goes where the container's goes.
+fn run_to_end(mut command: Command, what: &str, coco: &mut UnixStream) -> Result<(), Refusal> {
     let child =
         command.stdin(Stdio::null()).process_group(0).spawn().map_err(|error| {
             Refusal::new(format!("can't run {what}: {error}"), "rebuild the image with coco rebuild")
         })?;
-    match attend(Pid::from_raw(child.id().cast_signed()), coco) {
+    match supervise(&child, coco) {
         0 => Ok(()),
-        code => Err(Refusal::new(format!("{what} failed with exit code {code}"), "its own words stand above")),
+        code => Err(Refusal::new(format!("{what} failed with exit code {code}"), "see its output above")),
     }
 }
 
@@ -157,9 +156,9 @@ impl Mise<'_> {
     fn install(&self, specifier: &OsStr, coco: &mut UnixStream, installed: &mut Installed) -> Result<(), Refusal> {
         let mut command = self.command();
         command.arg("install").arg(with_scripts(specifier));
-        finish(command, &format!("mise install {}", term::os(specifier)), coco)?;
-        let place = self.ask(&[OsStr::new("where"), specifier], coco)?;
-        // The place may be a link by a shorter version; its target's name is the exact one.
+        run_to_end(command, &format!("mise install {}", term::os(specifier)), coco)?;
+        let place = self.output_of(&[OsStr::new("where"), specifier], coco)?;
+        // The place may be a link named after a shorter version. Its target is named after the exact one.
         let place = fs::canonicalize(place.trim()).map_err(|error| {
             Refusal::new(
                 format!("mise says that {} is at {place}: {error}", term::os(specifier)),
@@ -168,10 +167,10 @@ impl Mise<'_> {
         })?;
         let version = place.file_name().map(term::os).unwrap_or_default();
         let exact = exact(specifier, &version);
-        let environment = self.ask(&[OsStr::new("env"), OsStr::new("--json"), &exact], coco)?;
+        let environment = self.output_of(&[OsStr::new("env"), OsStr::new("--json"), &exact], coco)?;
         let variables: BTreeMap<String, String> = parse_environment(&environment).ok_or_else(|| {
             Refusal::new(
-                format!("mise's answer about {} is not understood", term::os(&exact)),
+                format!("the output of mise env for {} is not understood", term::os(&exact)),
                 "rebuild the image with coco rebuild",
             )
         })?;
@@ -180,7 +179,7 @@ impl Mise<'_> {
             match name.as_str() {
                 "PATH" => {
                     path = std::env::split_paths(&value)
-                        .filter(|directory| is_ours(directory))
+                        .filter(|directory| is_installed(directory))
                         .map(|directory| term::path(&directory))
                         .collect();
                 }
@@ -201,45 +200,45 @@ impl Mise<'_> {
         command
     }
 
-    /// What mise says. A package's code may run beside it, or in its place: it is waited for as any program is, so
-    /// that the sandbox still goes down with coco.
-    fn ask(&self, arguments: &[&OsStr], coco: &mut UnixStream) -> Result<String, Refusal> {
+    /// What mise prints. A package's code may run beside it, or in its place. So it is supervised as any program is, and
+    /// the sandbox still goes down with coco.
+    fn output_of(&self, arguments: &[&OsStr], coco: &mut UnixStream) -> Result<String, Refusal> {
         let what = arguments.iter().map(|argument| term::os(argument)).collect::<Vec<_>>().join(" ");
         let rebuild = "rebuild the image with coco rebuild";
         let failed = |error: io::Error| Refusal::new(format!("can't run mise {what}: {error}"), rebuild);
         let mut command = self.command();
         command.args(arguments).env("MISE_OFFLINE", "1").stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.process_group(0).spawn().map_err(failed)?;
-        let answer = child.stdout.take().map(read_beside).transpose().map_err(failed)?;
-        match attend(Pid::from_raw(child.id().cast_signed()), coco) {
-            0 => answer
-                .and_then(|answer| answer.recv_timeout(ANSWER_TIME).ok())
-                .and_then(|answer| String::from_utf8(answer).ok())
-                .ok_or_else(|| Refusal::new(format!("mise {what} gives no text"), rebuild)),
-            code => Err(Refusal::new(format!("mise {what} failed with exit code {code}"), "its own words stand above")),
+        let output = child.stdout.take().map(read_in_thread).transpose().map_err(failed)?;
+        match supervise(&child, coco) {
+            0 => output
+                .and_then(|output| output.recv_timeout(OUTPUT_TIMEOUT).ok())
+                .and_then(|output| String::from_utf8(output).ok())
+                .ok_or_else(|| Refusal::new(format!("the output of mise {what} is incomplete or not UTF-8"), rebuild)),
+            code => Err(Refusal::new(format!("mise {what} failed with exit code {code}"), "see its output above")),
         }
     }
 }
 
-/// Reads to the end in a thread, for whoever holds the other end may never let go of it.
-fn read_beside(stream: ChildStdout) -> io::Result<mpsc::Receiver<Vec<u8>>> {
+/// Reads to the end in a thread: whoever has the other end may never close it.
+fn read_in_thread(stream: ChildStdout) -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
-    // The helper's first thread takes the signals; no other may have them delivered to it.
+    // Init's first thread takes the signals. They must not be delivered to another one.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let started = thread::Builder::new().spawn(move || {
-        let mut answer = Vec::new();
-        if stream.take(MAX_ANSWER).read_to_end(&mut answer).is_ok() {
-            // Nobody may wait for it any more.
-            let _ = sender.send(answer);
+        let mut output = Vec::new();
+        if stream.take(MAX_OUTPUT).read_to_end(&mut output).is_ok() {
+            // Perhaps nobody waits for it any more.
+            let _ = sender.send(output);
         }
     });
     before.thread_set_mask()?;
     started.map(|_| receiver)
 }
 
-/// An npm specifier whose install scripts run: `npm:NAME[allow_builds=true]@VERSION`. mise leaves
-/// them out otherwise, and packages that fetch or place their binary by one come out broken. What
-/// they could do here is less than what the tool itself may do later.
+/// The specifier with install scripts, where it is npm's: `npm:NAME[allow_builds=true]@VERSION`. mise does not run them
+/// otherwise, and packages that fetch or place their binary in one are broken. They can do less here than the tool
+/// itself may do later.
 fn with_scripts(specifier: &OsStr) -> OsString {
     let text = specifier.to_str().unwrap_or_default();
     if !text.starts_with("npm:") {
@@ -249,7 +248,7 @@ fn with_scripts(specifier: &OsStr) -> OsString {
     format!("{package}[allow_builds=true]{version}").into()
 }
 
-/// Where the version's '@' stands, or the end. The '@' of an npm scope stands first after the colon.
+/// Where the '@' of the version is, or the end. An '@' directly after the colon begins an npm scope.
 fn version_at(specifier: &str) -> usize {
     let start = specifier.find(':').map_or(0, |colon| colon + 1) + 1;
     specifier.char_indices().find(|(at, letter)| *at >= start && *letter == '@').map_or(specifier.len(), |(at, _)| at)
@@ -262,7 +261,8 @@ fn exact(specifier: &OsStr, version: &str) -> OsString {
     format!("{package}@{version}").into()
 }
 
-fn is_ours(directory: &Path) -> bool {
+/// Whether this directory of PATH belongs to an installation.
+fn is_installed(directory: &Path) -> bool {
     directory.starts_with(DATA_GUEST) || directory.starts_with(RUNTIMES_GUEST)
 }
 

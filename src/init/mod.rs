@@ -1,20 +1,21 @@
-//! Inside the sandbox: coco itself, mounted read-only and run as PID 1 under the name `coco-init`.
+//! PID 1 inside the sandbox: coco itself, mounted read-only and started under the name `coco-init`.
 //!
-//! It connects to coco, checks from inside that the sandbox is what was asked for, starts the tool
-//! with nothing of its own environment, reaps, delivers signals, and ends with the tool or with
-//! coco, whichever goes first: the end of PID 1 is the end of every process in the sandbox.
+//! Init connects to coco, checks from inside that the sandbox is what was asked for, and starts the tool with nothing of
+//! its own environment. Then it reaps, delivers signals, and ends with the tool or with coco, whichever ends first. The
+//! end of PID 1 is the end of every process in the sandbox.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Child, Command};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, WaitOptions, getpgrp, set_dumpable_behavior, umask, wait};
+use rustix::termios::tcsetpgrp;
 
 use crate::error::EXIT_FAILURE;
 use crate::protocol::control::{self, Launch, Message, Streams, Task};
@@ -28,7 +29,7 @@ mod install;
 mod network;
 mod seccomp;
 
-/// The image's own directories for programs, after what was installed.
+/// The image's own directories on PATH, which come after those of what was installed.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why the tool was not started, and what to do.
@@ -52,18 +53,18 @@ pub fn main(arguments: &[OsString]) -> u8 {
         return foreground(rest);
     }
     if std::process::id() != 1 {
-        return not_the_first(UnixStream::connect(SOCKET_GUEST).ok());
+        return refuse_unless_first(UnixStream::connect(SOCKET_GUEST).ok());
     }
     // Cancelled, or killed, or an engine that is not on coco's own machine. Which of them, only coco can tell, if
     // it is still there.
     let Ok(mut coco) = UnixStream::connect(SOCKET_GUEST) else { return control::EXIT_UNREACHABLE };
     match control::receive_launch(&mut coco)
         .map_err(|error| Refusal::new(error.to_string(), "start the tool again"))
-        .and_then(|launch| obey(&launch, &mut coco))
+        .and_then(|launch| execute(&launch, &mut coco))
     {
         Ok(code) => code,
         Err(Refusal { message, hint }) => {
-            // Without coco there is nobody to tell.
+            // Without coco, nobody reads it.
             let _ = control::send(&mut coco, &Message::Refused { message, hint }.encode());
             EXIT_FAILURE
         }
@@ -71,7 +72,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
 }
 
 /// Not PID 1: started by hand, or in a sandbox whose processes are not its own.
-fn not_the_first(coco: Option<UnixStream>) -> u8 {
+fn refuse_unless_first(coco: Option<UnixStream>) -> u8 {
     let message = "coco-init runs inside a sandbox, as its first process".to_owned();
     let Some(mut coco) = coco else {
         term::note("error", &message);
@@ -79,16 +80,17 @@ fn not_the_first(coco: Option<UnixStream>) -> u8 {
         return EXIT_FAILURE;
     };
     let hint = "look for pidns or init in the engine's own configuration (containers.conf, daemon.json)".to_owned();
-    // The orders are read before the connection closes, or coco's sending could fail before it reads.
+    // The launch is read before the connection closes, or coco's sending could fail before it reads the refusal.
     let _ = control::receive_launch(&mut coco);
     let _ = control::send(&mut coco, &Message::Refused { message, hint }.encode());
     EXIT_FAILURE
 }
 
-fn obey(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
+/// Does what coco asked for.
+fn execute(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
     checks::check(launch)?;
-    hide()?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(launch.umask));
+    forbid_reading()?;
+    umask(Mode::from_bits_truncate(launch.umask));
     network::start(&launch.network_role)?;
     match &launch.task {
         Task::Run { program, arguments, terminal } => run(launch, program, arguments, *terminal, coco),
@@ -99,10 +101,11 @@ fn obey(launch: &Launch, coco: &mut UnixStream) -> Result<u8, Refusal> {
     }
 }
 
-/// The tool must not read this process: it holds the whole environment and the connection.
-fn hide() -> Result<(), Refusal> {
-    nix::sys::prctl::set_dumpable(false)
-        .map_err(|error| Refusal::new(format!("can't hide the helper: {error}"), "start the tool again"))
+/// Forbids other processes to read this one, which has the whole environment and the connection to coco.
+fn forbid_reading() -> Result<(), Refusal> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
+        Refusal::new(format!("can't protect init from the sandbox's processes: {error}"), "start the tool again")
+    })
 }
 
 fn run(
@@ -133,29 +136,29 @@ fn run(
             command
         }
     };
-    // Last: what is there by now, the relay's threads, goes on without it.
+    // Last: the threads of the network, which run by now, go on without it.
     seccomp::apply(&launch.ancestors)?;
-    // A group of its own: a signal for the tool's group must not hit the helper, and a terminal's
-    // stop key works only in a group whose parent is outside of it.
+    // A group of its own: a signal for the tool's group must not reach init, and a terminal's stop key works only in a
+    // group whose parent is outside of it.
     let child = command.args(arguments).process_group(0).spawn();
     let child = child.map_err(|error| {
         Refusal::new(format!("can't run {}: {error}", term::os(program)), "install the tool anew with coco upgrade")
     })?;
-    let code = attend(Pid::from_raw(child.id().cast_signed()), coco);
+    let code = supervise(&child, coco);
     let _ = control::send(coco, &Message::Exited(code).encode());
     Ok(code)
 }
 
-/// Second stage with a terminal: puts its own group into the foreground before the tool can read,
-/// and becomes the tool.
+/// The second stage with a terminal: puts its own group into the foreground before the tool can read, and becomes the
+/// tool.
 fn foreground(arguments: &[OsString]) -> u8 {
     let [program, rest @ ..] = arguments else { return EXIT_FAILURE };
     // A background process that takes the foreground is stopped, unless it blocks this signal.
     let output = SigSet::from(Signal::SIGTTOU);
     let _ = output.thread_block();
-    let _ = nix::unistd::tcsetpgrp(std::io::stdin(), nix::unistd::getpgrp());
+    let _ = tcsetpgrp(std::io::stdin(), getpgrp());
     let _ = output.thread_unblock();
-    #[expect(clippy::disallowed_methods, reason = "the helper's one way to start the tool")]
+    #[expect(clippy::disallowed_methods, reason = "init's one way to become the tool")]
     let mut command = Command::new(program);
     if let Some(name) = std::path::Path::new(program).file_name() {
         command.arg0(name);
@@ -167,7 +170,7 @@ fn foreground(arguments: &[OsString]) -> u8 {
 
 /// A command with the launch's environment and nothing else.
 fn clean_command(program: &std::ffi::OsStr, launch: &Launch, path: &OsString) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "the helper's one way to start processes")]
+    #[expect(clippy::disallowed_methods, reason = "init's one way to start processes")]
     let mut command = Command::new(program);
     command.env_clear().envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command.env("HOME", HOME_GUEST).env("PATH", path);
@@ -196,11 +199,11 @@ fn which(program: &OsString, path: &OsString) -> Option<OsString> {
     })
 }
 
-/// Reaps and delivers signals until `child` has ended, and gives its exit code. When coco is gone,
-/// so is the sandbox: returning ends PID 1.
-fn attend(child: Pid, coco: &mut UnixStream) -> u8 {
-    // Blocked only now: the child must not inherit a blocked mask. What came in between is seen in
-    // the first round.
+/// Reaps and delivers signals until `child` has ended, and gives its exit code. When coco is gone, so is the sandbox:
+/// returning ends PID 1.
+fn supervise(child: &Child, coco: &mut UnixStream) -> u8 {
+    let child = Pid::from_raw(child.id().cast_signed());
+    // Blocked only now: the child must not inherit a blocked mask. What came in between is seen in the first round.
     let mut set = SigSet::empty();
     for signal in [
         Signal::SIGCHLD,
@@ -228,22 +231,21 @@ fn attend(child: Pid, coco: &mut UnixStream) -> u8 {
             }
             Reaped::Nothing => {}
         }
-        let called = {
-            let mut fds =
-                [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(coco.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, PollTimeout::NONE);
+        let is_readable = {
+            let mut fds = [PollFd::new(&signals, PollFlags::IN), PollFd::new(&*coco, PollFlags::IN)];
+            let _ = poll(&mut fds, None);
             let [_, coco] = fds;
-            coco.any().unwrap_or(false)
+            !coco.revents().is_empty()
         };
-        if called {
+        if is_readable {
             match control::receive_delivery(coco) {
-                Ok(order) => deliver(order.signal, child),
-                // coco is gone, killed perhaps: nothing may go on without it.
+                Ok(delivery) => deliver(delivery.signal, child),
+                // coco is gone, perhaps killed: nothing may go on without it.
                 Err(_) => return 128 + 9,
             }
         }
         while let Ok(Some(info)) = signals.read_signal() {
-            // From the engine itself, as in `podman stop`.
+            // From the engine itself, as `podman stop` sends it.
             if info.ssi_signo != Signal::SIGCHLD as u32 {
                 deliver(i32::try_from(info.ssi_signo).unwrap_or(15), child);
             }
@@ -251,10 +253,10 @@ fn attend(child: Pid, coco: &mut UnixStream) -> u8 {
     }
 }
 
-/// What a terminal sends goes to the whole group, as a terminal does it; the rest to the tool alone.
+/// Signals that a terminal sends go to the whole group, as a terminal sends them. All others go to the tool alone.
 fn deliver(number: i32, child: Pid) {
     let Ok(signal) = Signal::try_from(number) else { return };
-    // The tool may have ended just now; then its end is seen in the next round.
+    // The tool may have ended just now. Then its end is seen in the next round.
     let _ = match signal {
         Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP | Signal::SIGTSTP | Signal::SIGCONT | Signal::SIGWINCH => {
             killpg(child, signal)
@@ -263,26 +265,29 @@ fn deliver(number: i32, child: Pid) {
     };
 }
 
+/// What became of the child.
 enum Reaped {
     Nothing,
     Stopped,
     Ended(u8),
 }
 
-/// Reaps everything that has ended; orphans of the sandbox are PID 1's children too.
+/// Reaps everything that has ended. Orphans of the sandbox are PID 1's children too.
 fn reap(child: Pid) -> Reaped {
     let mut stopped = false;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == child => {
-                return Reaped::Ended(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
-            }
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                return Reaped::Ended(u8::try_from(128 + signal as i32).unwrap_or(u8::MAX));
-            }
-            Ok(WaitStatus::Stopped(pid, _)) if pid == child => stopped = true,
-            Ok(WaitStatus::StillAlive) | Err(_) => return if stopped { Reaped::Stopped } else { Reaped::Nothing },
-            Ok(_) => {}
+        let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) else {
+            return if stopped { Reaped::Stopped } else { Reaped::Nothing };
+        };
+        if pid.as_raw_nonzero().get() != child.as_raw() {
+            continue;
         }
+        if let Some(code) = status.exit_status() {
+            return Reaped::Ended(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
+        }
+        if let Some(signal) = status.terminating_signal() {
+            return Reaped::Ended(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+        }
+        stopped |= status.stopped();
     }
 }
