@@ -54,7 +54,7 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
         };
         let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
         if world.is_on("COCO_DEBUG") {
-            term::relay(&explain::plan("run phase", &plan));
+            term::print_foreign(&explain::plan("run phase", &plan));
         }
         let (outcome, summary) = exec::run(&plan, world.parent)?;
         match outcome {
@@ -108,6 +108,6 @@ fn tell_network(world: &World, tool: &tools::Tool, summary: &Summary, mode: Mode
         }
     }
     if mode == Mode::DangerousLearn {
-        term::relay(&explain::learned(&tool.name, summary, &tool.path));
+        term::print_foreign(&explain::learned(&tool.name, summary, &tool.path));
     }
 }

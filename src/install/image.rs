@@ -216,7 +216,7 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
         tail.push(line.to_owned());
     })?;
     if !success {
-        term::relay(&tail.join("\n"));
+        term::print_foreign(&tail.join("\n"));
         // What podman and docker say of a registry that does not answer, or does not have it.
         let lacks_base = |line: &String| {
             ["initializing source", "pull access denied", "failed to resolve source"]

@@ -194,7 +194,7 @@ fn explained(error: Error, words: &str, world: &World, engine: &Engine) -> Error
 fn show_log(log: &Path) {
     let text = last_words(log);
     if !text.is_empty() {
-        term::relay(&text);
+        term::print_foreign(&text);
     }
 }
 
