@@ -92,7 +92,7 @@ fn check_allowlist(context: &Context, host: &HostName, port: Port) -> Result<(),
 }
 
 fn dial(context: &Context, host: &HostName, port: Port) -> Result<TcpStream, Ended> {
-    let grant = if context.reach.names(host) { Grant::ByName } else { Grant::ByPattern };
+    let grant = if context.reach.names_exactly(host) { Grant::ByName } else { Grant::ByPattern };
     context.dialer.dial(host, port, grant).map_err(|error| match error {
         DialError::Private => Ended::Denied(Denial::Private),
         DialError::Failed(reason) => Ended::Failed(reason),

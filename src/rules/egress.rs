@@ -8,13 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::names::{HostName, HostPattern, Port, Scope};
 
-/// What may be reached. The zero value is nothing.
+/// What may be reached. The default is nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
     /// These hosts.
     Hosts(Vec<HostPattern>),
-    /// Any host by name, on the ports of the web, and these besides. Private addresses stay out of
-    /// reach.
+    /// Any host by name, on the ports of the web, and these hosts on their own ports. Private addresses stay out of reach.
     Public {
         /// Hosts with ports of their own.
         besides: Vec<HostPattern>,
@@ -34,7 +33,7 @@ impl Reach {
     /// Any host by name, on the ports of the web.
     pub const PUBLIC: Reach = Reach::Public { besides: Vec::new() };
 
-    /// The ports of `host` that may be reached; none when the host may not be.
+    /// The ports of `host` that may be reached; none when the host may not be reached.
     pub fn ports(&self, host: &HostName) -> Vec<Port> {
         let (patterns, mut ports) = match self {
             Reach::Hosts(patterns) => (patterns, Vec::new()),
@@ -47,26 +46,26 @@ impl Reach {
         ports
     }
 
-    /// Whether `host` itself is named, and not matched by something wider.
-    pub fn names(&self, host: &HostName) -> bool {
+    /// Whether `host` is granted by its own name, and not only by a pattern.
+    pub fn names_exactly(&self, host: &HostName) -> bool {
         let (Reach::Hosts(patterns) | Reach::Public { besides: patterns }) = self;
         patterns.iter().any(|pattern| pattern.scope == Scope::Exactly && pattern.matches(host))
     }
 }
 
-/// What is spoken on a port, as far as coco knows.
+/// The protocol on a port, as far as it is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// TLS: the ClientHello has to name the host.
     Tls,
     /// HTTP/1: each request has to name the host.
     Http,
-    /// Anything: only the address is sure.
+    /// Anything: only the address is checked.
     Raw,
 }
 
 impl Protocol {
-    /// By the port alone: what a client says is no reason to check less.
+    /// By the port alone: a client can't choose to be checked less.
     pub fn of(port: Port) -> Protocol {
         match port {
             Port::HTTPS => Protocol::Tls,
@@ -107,19 +106,18 @@ const NOT_PUBLIC: [(Ipv4Addr, u32); 12] = [
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => !NOT_PUBLIC.iter().any(|range| holds(*range, address)),
+        IpAddr::V4(address) => !NOT_PUBLIC.iter().any(|range| contains(*range, address)),
         IpAddr::V6(address) => is_public_ipv6(address),
     }
 }
 
-fn holds((first, prefix): (Ipv4Addr, u32), address: Ipv4Addr) -> bool {
+fn contains((first, prefix): (Ipv4Addr, u32), address: Ipv4Addr) -> bool {
     let mask = u32::MAX << (32 - prefix);
     address.to_bits() & mask == first.to_bits()
 }
 
-/// Only what is allocated for global unicast, 2000::/3, and there nothing that holds an IPv4
-/// address to go on to. Everything else that does (mapped, compatible, NAT64) and everything local
-/// or multicast lies outside of it.
+/// Only what is allocated for global unicast, 2000::/3, and of that nothing that leads on to an IPv4 address in it. All
+/// other addresses that do (mapped, compatible, NAT64), and all local and multicast ones, are outside of it.
 fn is_public_ipv6(address: Ipv6Addr) -> bool {
     match address.segments() {
         // Protocol assignments (RFC 2928), with Teredo, benchmarking and ORCHID; and 6to4 (RFC 3056).
@@ -172,7 +170,7 @@ mod tests {
         assert_eq!(ports(&Reach::PUBLIC, "any.example.com"), &[80, 443]);
         let besides = Reach::Public { besides: vec![HostPattern::new("db.example.com:5432").unwrap()] };
         assert_eq!(ports(&besides, "db.example.com"), &[80, 443, 5432]);
-        let named = |reach: &Reach, host| reach.names(&HostName::new(host).unwrap());
+        let named = |reach: &Reach, host| reach.names_exactly(&HostName::new(host).unwrap());
         assert!(named(&besides, "db.example.com") && !named(&besides, "x.example.com"));
         assert!(!named(&reach(&["*.wild.com"]), "a.wild.com"));
     }

@@ -224,7 +224,7 @@ fn hosts(new: &Policy, old: &Policy) -> Vec<String> {
         let ports = before.as_ref().map(|before| before.ports(host));
         let another_port = ports.is_some_and(|ports| after.ports(host).iter().any(|port| !ports.contains(port)));
         // Whatever is granted by its name may be known to the caller's proxy alone.
-        another_port || after.names(host) && !before.as_ref().is_some_and(|before| before.names(host))
+        another_port || after.names_exactly(host) && !before.as_ref().is_some_and(|before| before.names_exactly(host))
     };
     all.filter(more).map(|host| host.to_string()).collect()
 }
