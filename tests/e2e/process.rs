@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -19,9 +20,10 @@ fn exit_codes(world: &World) {
 
 fn death_by_signal(world: &World) {
     world.python("death", &json!({}));
-    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM] {
-        let code = format!("import os, signal; os.kill(os.getpid(), {})", signal as i32);
-        world.coco(["run", "death", "-c", &code]).exits(128 + signal as i32);
+    // The last two are real-time signals, which have a number and no name.
+    for signal in [libc::SIGKILL, libc::SIGSEGV, libc::SIGTERM, 34, 64] {
+        let code = format!("import os; os.kill(os.getpid(), {signal})");
+        world.coco(["run", "death", "-c", &code]).exits(128 + signal);
     }
 }
 
