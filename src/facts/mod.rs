@@ -26,7 +26,7 @@ use autorun_scan::{Extent, Protected, Surroundings, Wanted, appeared};
 pub use certificates::ca_certificates;
 use mount_sources::source;
 pub use mount_sources::{Identity, Source, SourceKind};
-pub use secrets::off_limits;
+pub use secrets::{off_limits, off_limits_by_name};
 
 /// What a run or an installation of one tool needs to know.
 #[derive(Debug, Clone)]

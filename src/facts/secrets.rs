@@ -8,21 +8,30 @@ use std::path::{Path, PathBuf};
 use crate::host::World;
 use crate::rules::host_paths::OFF_LIMITS_AT_HOME;
 
-/// Directories whose entries decide what coco does, and which of them are links: into a repository of settings, say,
-/// that a tool may write.
-fn linked(world: &World) -> impl Iterator<Item = PathBuf> {
+/// Directories whose entries decide what coco does.
+fn deciding(world: &World) -> [PathBuf; 4] {
     let own = &world.directories;
-    let deciding = [own.tools.clone(), own.config.join("keys"), own.config.join("allowed"), own.state.join("store")];
-    deciding.into_iter().flat_map(|directory| {
+    [own.tools.clone(), own.config.join("keys"), own.config.join("allowed"), own.state.join("store")]
+}
+
+/// Which entries of those are links: into a repository of settings, say, that a tool may write.
+fn linked(world: &World) -> impl Iterator<Item = PathBuf> {
+    deciding(world).into_iter().flat_map(|directory| {
         let entries = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
         let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
-        links.map(|entry| entry.path()).chain([directory]).collect::<Vec<_>>()
+        links.map(|entry| entry.path()).collect::<Vec<_>>()
     })
 }
 
 /// The secrets and coco's own directories, by their names and by where those lead: a `~/.ssh` may
 /// be a link into a repository of settings, and so may a coco file.
 pub fn off_limits(world: &World) -> Vec<PathBuf> {
+    let all = off_limits_by_name(world).chain(linked(world));
+    all.flat_map(|path| [resolved(&path), Some(path)]).flatten().collect()
+}
+
+/// The same by their names alone. Pure.
+pub fn off_limits_by_name(world: &World) -> impl Iterator<Item = PathBuf> {
     let own = world.directories.own().map(PathBuf::clone);
     let base = |name| world.variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let below = |base: Option<PathBuf>, prefix: &'static str| {
@@ -38,14 +47,13 @@ pub fn off_limits(world: &World) -> Vec<PathBuf> {
         .filter(|path| path.is_absolute());
     let named = OFF_LIMITS_AT_HOME.iter().map(|name| world.home.join(name));
     let moved = below(base("XDG_CONFIG_HOME"), ".config/").chain(below(base("XDG_DATA_HOME"), ".local/share/"));
-    let all = named
+    named
         .chain(moved)
         .chain(own)
-        .chain(linked(world))
+        .chain(deciding(world))
         .chain(sockets)
         .chain(base("XDG_RUNTIME_DIR"))
-        .chain(base("GNUPGHOME"));
-    all.flat_map(|path| [resolved(&path), Some(path)]).flatten().collect()
+        .chain(base("GNUPGHOME"))
 }
 
 /// Where the path leads, if there is anything. The kernel resolves it, in one call where there is

@@ -1,5 +1,5 @@
-//! A world and facts made by hand, for tests of the pure part. Whoever includes this file has the
-//! crate in scope under its own name, `coco`.
+//! A world and facts made by hand, for tests of the pure part: nothing here looks at this machine, which
+//! `laws::pure` holds. Whoever includes this file has the crate in scope under its own name, `coco`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::coco::config::{CocoFile, MountSource, parse};
 use super::coco::engine::{Engine, EngineKind};
 use super::coco::facts::autorun_scan::Protected;
-use super::coco::facts::{AtHome, Consent, Controllers, Display, Facts, SeLinux, Source, SourceKind, off_limits};
+use super::coco::facts::{AtHome, Consent, Controllers, Display, Facts, SeLinux, Source, SourceKind, off_limits_by_name};
 use super::coco::host::directories::Directories;
 use super::coco::host::{Terminals, World};
 use super::coco::names::ToolName;
@@ -75,7 +75,7 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         sources,
         namespaces: ["ipc", "mnt", "net", "pid", "uts"].map(|name| format!("{name}:[1]")).to_vec(),
         ancestors: vec![4242, 77],
-        off_limits: off_limits(world),
+        off_limits: off_limits_by_name(world).collect(),
         mount_points: vec![PathBuf::from("/"), PathBuf::from("/proc"), PathBuf::from("/code")],
         open_files: (1024, 20_000),
         processes: (30_000, 60_000),

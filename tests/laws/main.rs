@@ -15,6 +15,7 @@ mod files;
 mod hand_made;
 mod hellos;
 mod narrowing;
+mod pure;
 mod questions;
 mod requests;
 mod signatures;
