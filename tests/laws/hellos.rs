@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index as Pick, select};
 
 use crate::cases;
+use crate::counted::law;
 
 type Outcome = Result<Progress<ClientHello>, Rejected>;
 
@@ -116,7 +117,8 @@ fn made(name: &str, others: &[(u16, Vec<u8>)], place: Pick) -> Vec<u8> {
 /// Extensions that neither name a server nor hide one.
 fn other_extensions() -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
     let large = vec(any::<u8>(), 0..2000);
-    btree_map(1_u16..0xfe00, prop_oneof![4 => vec(any::<u8>(), 0..60), 1 => large], 0..6)
+    let larger = vec(any::<u8>(), 11_000..12_000);
+    btree_map(1_u16..0xfe00, prop_oneof![80 => vec(any::<u8>(), 0..60), 20 => large, 10 => larger], 0..6)
         .prop_map(|extensions| extensions.into_iter().collect())
 }
 
@@ -208,52 +210,69 @@ proptest! {
             prop_assert_eq!(client_hello(&bytes[..cut]), Ok(Progress::Incomplete));
         }
     }
-
-    #[test]
-    fn a_name_is_read_wherever_it_is_and_however_it_is_cut(
-        name in host(), others in other_extensions(), place in any::<Pick>(), sizes in vec(1_usize..400, 1..6),
-        steps in vec(1_usize..50, 1..6), after in vec(any::<u8>(), 0..10),
-    ) {
-        let bytes = cut(&made(&name, &others, place), &sizes);
-        if bytes.len() > coco::network::tls_hello::MAX_HELLO {
-            prop_assert_eq!(client_hello(&bytes), Err(Rejected::TooLong));
-            return Ok(());
-        }
-        let expected = Ok(complete(&name, bytes.len()));
-        prop_assert_eq!(client_hello(&[bytes.clone(), after].concat()), expected.clone());
-        prop_assert_eq!(grown(Reader::of_first(), &bytes, &steps), expected.clone());
-        prop_assert_eq!(second_client_hello(&bytes), expected);
-        for cut in (0..bytes.len()).step_by(steps[0]) {
-            prop_assert_eq!(client_hello(&bytes[..cut]), Ok(Progress::Incomplete));
-        }
-    }
 }
 
-proptest! {
-    #![proptest_config(cases(5000))]
+#[test]
+fn a_name_is_read_wherever_it_is_and_however_it_is_cut() {
+    let hellos = (host(), other_extensions(), any::<Pick>());
+    // In records of a few bytes, a large hello has more than is read.
+    let records = prop_oneof![3 => vec(1_usize..400, 1..6), 1 => Just(vec![1])];
+    let cuts = (records, vec(1_usize..50, 1..6), vec(any::<u8>(), 0..10));
+    law(
+        400,
+        &[("read", 200), ("too long", 3)],
+        (hellos, cuts),
+        |tally, ((name, others, place), (sizes, steps, after))| {
+            let bytes = cut(&made(&name, &others, place), &sizes);
+            if bytes.len() > coco::network::tls_hello::MAX_HELLO {
+                tally.count("too long");
+                prop_assert_eq!(client_hello(&bytes), Err(Rejected::TooLong));
+                return Ok(());
+            }
+            tally.count("read");
+            let expected = Ok(complete(&name, bytes.len()));
+            prop_assert_eq!(client_hello(&[bytes.clone(), after].concat()), expected.clone());
+            prop_assert_eq!(grown(Reader::of_first(), &bytes, &steps), expected.clone());
+            prop_assert_eq!(second_client_hello(&bytes), expected);
+            for cut in (0..bytes.len()).step_by(steps[0]) {
+                prop_assert_eq!(client_hello(&bytes[..cut]), Ok(Progress::Incomplete));
+            }
+            Ok(())
+        },
+    );
+}
 
-    #[test]
-    fn a_changed_hello_has_the_same_name_or_none(
-        hello in select(hellos()), sizes in vec(1_usize..2000, 1..4), at in any::<Pick>(), change in 1..=255_u8,
-    ) {
+#[test]
+fn a_changed_hello_has_the_same_name_or_none() {
+    let changes = (select(hellos()), vec(1_usize..2000, 1..4), any::<Pick>(), 1..=255_u8);
+    let floors = [("still a hello", 1000), ("with another name", 10), ("none any more", 50)];
+    law(5000, &floors, changes, |tally, (hello, sizes, at, change)| {
         let mut bytes = cut(&hello, &sizes);
         let at = at.index(bytes.len());
         bytes[at] ^= change;
-        if let Ok(Progress::Complete(found)) = client_hello(&bytes) {
-            // Unless the change is in the name itself, of which one byte differs then.
-            let differences = found.server_name.bytes().zip(NAME.bytes()).filter(|(one, other)| one != other).count();
-            prop_assert!(found.server_name.len() == NAME.len() && differences <= 1, "{}", found.server_name);
-            prop_assert!(differences == 0 || found.server_name.bytes().any(|byte| byte == bytes[at]));
-            prop_assert_eq!(found.length, bytes.len());
-        }
-    }
+        let Ok(Progress::Complete(found)) = client_hello(&bytes) else {
+            tally.count("none any more");
+            return Ok(());
+        };
+        tally.count("still a hello");
+        // Unless the change is in the name itself, of which one byte differs then.
+        let differences = found.server_name.bytes().zip(NAME.bytes()).filter(|(one, other)| one != other).count();
+        tally.count_if(differences > 0, "with another name");
+        prop_assert!(found.server_name.len() == NAME.len() && differences <= 1, "{}", found.server_name);
+        prop_assert!(differences == 0 || found.server_name.bytes().any(|byte| byte == bytes[at]));
+        prop_assert_eq!(found.length, bytes.len());
+        Ok(())
+    });
+}
 
-    #[test]
-    fn hostile_bytes_never_panic_and_are_judged_alike_in_pieces(
-        hello in prop_oneof![select(hellos()), select(std::vec![recorded("retry-plain-client")[306..].to_vec(), std::vec![23, 3, 3, 0, 1, 0, 22, 3, 1]]), vec(any::<u8>(), 0..100)],
-        changes in vec((any::<Pick>(), any::<u8>(), 0_u8..4), 0..6), steps in vec(1_usize..700, 1..5),
-    ) {
-        let mut bytes = hello;
+#[test]
+fn hostile_bytes_never_panic_and_are_judged_alike_in_pieces() {
+    let retry = recorded("retry-plain-client")[306..].to_vec();
+    let seconds = select(vec![retry, vec![23, 3, 3, 0, 1, 0, 22, 3, 1]]);
+    let starts = prop_oneof![select(hellos()), seconds, vec(any::<u8>(), 0..100)];
+    let changes = vec((any::<Pick>(), any::<u8>(), 0_u8..4), 0..6);
+    let floors = [("a hello", 100), ("not whole", 100), ("refused", 500)];
+    law(5000, &floors, (starts, changes, vec(1_usize..700, 1..5)), |tally, (mut bytes, changes, steps)| {
         for (at, byte, kind) in changes {
             let at = at.index(bytes.len().max(1)).min(bytes.len());
             match kind {
@@ -263,8 +282,15 @@ proptest! {
                 _ => bytes.truncate(at),
             }
         }
-        prop_assert_eq!(grown(Reader::of_first(), &bytes, &steps), client_hello(&bytes));
+        let outcome = client_hello(&bytes);
+        tally.count(match &outcome {
+            Ok(Progress::Complete(_)) => "a hello",
+            Ok(Progress::Incomplete) => "not whole",
+            Err(_) => "refused",
+        });
+        prop_assert_eq!(grown(Reader::of_first(), &bytes, &steps), outcome);
         prop_assert_eq!(grown(Reader::of_second(), &bytes, &steps), second_client_hello(&bytes));
         let _ = is_retry_request(&bytes);
-    }
+        Ok(())
+    });
 }

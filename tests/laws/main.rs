@@ -9,6 +9,7 @@ use proptest::prelude::ProptestConfig;
 
 mod arguments;
 mod bytes;
+mod counted;
 mod files;
 #[path = "../golden/hand_made.rs"]
 #[allow(dead_code, reason = "shared with the tests of plans and policies")]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index as Pick, select};
 
 use crate::cases;
+use crate::counted::law;
 
 /// Heads that are let through, and what tempts to let them through.
 const HEADS: [&str; 8] = [
@@ -131,24 +132,41 @@ proptest! {
             prop_assert_eq!(Chunks::new().feed(&body[..cut]), Ok(Fed { consumed: cut, ended: false }));
         }
     }
+}
 
-    #[test]
-    fn chunks_are_judged_alike_in_pieces(
-        pieces in vec(vec(any::<u8>(), 0..20), 0..3), at in any::<Pick>(), change in select(PIECES.as_slice()), sizes in vec(1_usize..30, 1..5),
-    ) {
+#[test]
+fn chunks_are_judged_alike_in_pieces() {
+    let changes =
+        (vec(vec(any::<u8>(), 0..20), 0..3), any::<Pick>(), select(PIECES.as_slice()), vec(1_usize..30, 1..5));
+    let floors = [("ended", 150), ("refused", 500)];
+    law(2000, &floors, changes, |tally, (pieces, at, change, sizes)| {
         let mut body = chunked(&pieces, 0, "");
         let at = at.index(body.len());
         body.splice(at..=at, change.bytes());
-        prop_assert_eq!(fed(&body, &sizes), Chunks::new().feed(&body));
-    }
+        let outcome = Chunks::new().feed(&body);
+        tally.count(match &outcome {
+            Ok(fed) => {
+                if fed.ended {
+                    "ended"
+                } else {
+                    "not ended"
+                }
+            }
+            Err(_) => "refused",
+        });
+        prop_assert_eq!(fed(&body, &sizes), outcome);
+        Ok(())
+    });
 }
 
-proptest! {
-    #![proptest_config(cases(20_000))]
-
-    #[test]
-    fn no_forgiving_server_reads_another_host_or_length(bytes in changed()) {
-        let Ok(Progress::Complete(request)) = request_head(&bytes) else { return Ok(()) };
+#[test]
+fn no_forgiving_server_reads_another_host_or_length() {
+    let floors = [("without a body", 300), ("with a length", 300), ("with chunks", 100), ("not let through", 3000)];
+    law(20_000, &floors, changed(), |tally, bytes| {
+        let Ok(Progress::Complete(request)) = request_head(&bytes) else {
+            tally.count("not let through");
+            return Ok(());
+        };
         let head = &bytes[..request.length];
         prop_assert_eq!(request_head(head), Ok(Progress::Complete(request.clone())));
         let headers = forgiven(head);
@@ -159,12 +177,17 @@ proptest! {
         // The values are folded, and `_` is `-` there.
         prop_assert_eq!(values("host"), [format!("{}{port}", request.host.to_lowercase().replace('_', "-"))]);
         match request.body {
-            Body::None => prop_assert!(values("content-length").is_empty() && values("transfer-encoding").is_empty()),
+            Body::None => {
+                tally.count("without a body");
+                prop_assert!(values("content-length").is_empty() && values("transfer-encoding").is_empty());
+            }
             Body::Length(length) => {
+                tally.count("with a length");
                 prop_assert_eq!(values("content-length")[0].parse(), Ok(length));
                 prop_assert!(values("content-length").len() == 1 && values("transfer-encoding").is_empty());
             }
             Body::Chunked => {
+                tally.count("with chunks");
                 prop_assert!(values("content-length").is_empty());
                 prop_assert_eq!(values("transfer-encoding"), ["chunked"]);
             }
@@ -172,14 +195,15 @@ proptest! {
         prop_assert!(values("upgrade").is_empty() && values("expect").is_empty());
         let target = head.split(|byte| *byte == b' ').nth(1).unwrap();
         prop_assert!(target.starts_with(b"/") || target == b"*");
-    }
+        Ok(())
+    });
 }
 
-proptest! {
-    #![proptest_config(cases(3000))]
-
-    #[test]
-    fn hostile_bytes_never_panic(bytes in prop_oneof![vec(any::<u8>(), 0..200), changed()], pieces in vec(1_usize..9, 1..4)) {
+#[test]
+fn hostile_bytes_never_panic() {
+    let bytes = prop_oneof![vec(any::<u8>(), 0..200), changed()];
+    let floors = [("whole", 80), ("not whole", 1), ("refused", 1000)];
+    law(3000, &floors, (bytes, vec(1_usize..9, 1..4)), |tally, (bytes, pieces)| {
         // What is once refused stays refused, and what is once there stays as it is.
         let mut last = Ok(Progress::<Request>::Incomplete);
         for there in 0..=bytes.len() {
@@ -190,8 +214,14 @@ proptest! {
             }
             last = outcome;
         }
+        tally.count(match last {
+            Ok(Progress::Complete(_)) => "whole",
+            Ok(Progress::Incomplete) => "not whole",
+            Err(_) => "refused",
+        });
         prop_assert_eq!(fed(&bytes, &pieces), Chunks::new().feed(&bytes));
-    }
+        Ok(())
+    });
 }
 
 #[test]
