@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use super::coco::config::{CocoFile, MountSource, parse};
 use super::coco::engine::{Engine, EngineKind};
 use super::coco::facts::autorun_scan::Protected;
-use super::coco::facts::{AtHome, Consent, Controllers, Display, Facts, SeLinux, Source, SourceKind, off_limits_by_name};
+use super::coco::facts::{
+    AtHome, Consent, Controllers, Display, Facts, SeLinux, Source, SourceKind, off_limits_by_name,
+};
 use super::coco::host::directories::Directories;
 use super::coco::host::{Terminals, World};
 use super::coco::names::ToolName;

@@ -3,7 +3,51 @@
 use std::io;
 use std::process::Stdio;
 
+use coco::cli::table::{COMMANDS, Command};
+
 use crate::world::{PROGRAM, World, finish, start, wait};
+
+/// Each command with what it is good for in a world with the tool `probe`, whose engine starts nothing.
+fn example(command: Command) -> &'static [&'static str] {
+    match command {
+        Command::Run => &["run", "--dry-run", "probe"],
+        Command::List => &["list", "--long"],
+        Command::Get => &["get", "eslint"],
+        Command::Update => &["update"],
+        Command::Key => &["key", "list"],
+        Command::Up => &["up"],
+        Command::Down => &["down"],
+        Command::Show => &["show", "probe"],
+        Command::Lint => &["lint"],
+        Command::Verify => &["verify"],
+        Command::Log => &["log"],
+        Command::Search => &["search"],
+        Command::Allow => &["allow", "probe"],
+        Command::Upgrade => &["upgrade"],
+        Command::Prune => &["prune"],
+        Command::Rebuild => &["rebuild"],
+        Command::Help => &["help"],
+    }
+}
+
+fn examples(more: &'static [&'static str]) -> impl Iterator<Item = &'static [&'static str]> {
+    COMMANDS.iter().map(|row| example(row.command)).chain([more])
+}
+
+/// How a command ends in a new world for each, and what it says on standard error, with the same name for every world.
+fn ending(arguments: &[&str], streams: impl FnOnce(&World) -> (Option<i32>, String)) -> (Option<i32>, String) {
+    let world = World::with_probe();
+    let (code, stderr) = streams(&world);
+    assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    (code, stderr.replace(world.path("").to_str().unwrap(), "WORLD/"))
+}
+
+fn with_open_streams(arguments: &[&str]) -> (Option<i32>, String) {
+    ending(arguments, |world| {
+        let ended = world.coco(arguments);
+        (ended.code, ended.stderr)
+    })
+}
 
 #[test]
 fn coco_alone_prints_help_and_exits_1() {
@@ -20,8 +64,12 @@ fn help_has_many_spellings() {
     for spelling in ["--help", "-h"] {
         assert_eq!(world.coco([spelling]).exits(0).text(), help.text(), "{spelling}");
     }
-    for words in ["run", "list", "get", "up", "down", "prune", "rebuild", "help", "show", "lint", "verify", "search"] {
-        assert!(help.text().lines().any(|line| line.trim_start().starts_with(words)), "{words} is not in help");
+    for row in COMMANDS {
+        let is_its = |line: &str| {
+            let rest = line.trim_start().strip_prefix(row.name);
+            rest.is_some_and(|rest| rest.starts_with(' ') && rest.ends_with(row.summary))
+        };
+        assert!(help.text().lines().any(is_its), "{} is not in help: {}", row.name, help.text());
     }
 }
 
@@ -38,7 +86,7 @@ fn version_is_the_crates() {
 fn every_command_has_help_of_its_own() {
     let world = World::new();
     let names = world.coco(["help", "--names"]).exits(0);
-    assert!(names.text().lines().count() >= 12, "{names:?}");
+    assert_eq!(names.text().lines().collect::<Vec<_>>(), COMMANDS.iter().map(|row| row.name).collect::<Vec<_>>());
     for name in names.text().lines() {
         let help = world.coco(["help", name]).exits(0);
         assert!(help.text().starts_with(&format!("usage: coco {name}")), "{help:?}");
@@ -74,35 +122,30 @@ fn help_works_without_a_home() {
 
 #[test]
 fn a_closed_pipe_is_no_panic() {
-    let world = World::with_probe();
-    for arguments in [
-        &["help"][..],
-        &["list", "--long"],
-        &["list", "--json"],
-        &["search"],
-        &["show", "probe"],
-        &["run", "--dry-run", "probe"],
-        &["lint"],
-        &["verify"],
-    ] {
-        let (reader, writer) = io::pipe().unwrap();
-        drop(reader);
-        let mut command = world.command(PROGRAM);
-        command.args(arguments).stdout(writer).stderr(Stdio::piped());
-        let mut child = start(&mut command);
-        let code = wait(&mut child, std::time::Duration::from_secs(30));
-        let stderr = io::read_to_string(child.stderr.take().unwrap()).unwrap();
-        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    for arguments in examples(&["list", "--json"]) {
+        let closed = ending(arguments, |world| {
+            let (reader, writer) = io::pipe().unwrap();
+            drop(reader);
+            let mut command = world.command(PROGRAM);
+            command.args(arguments).stdout(writer).stderr(Stdio::piped());
+            let mut child = start(&mut command);
+            let code = wait(&mut child, std::time::Duration::from_secs(30));
+            (code, io::read_to_string(child.stderr.take().unwrap()).unwrap())
+        });
+        assert_eq!(closed, with_open_streams(arguments), "{arguments:?}");
+        // No image is made by an engine that starts nothing.
+        assert_eq!(closed.0, Some(if *arguments == ["rebuild"] { 125 } else { 0 }), "{arguments:?}: {}", closed.1);
     }
 }
 
 #[test]
 fn closed_standard_streams_are_no_panic() {
-    let world = World::with_probe();
-    for arguments in ["help", "list", "show probe", "run probe"] {
-        let mut command = world.command("/bin/sh");
-        command.arg("-c").arg(format!("exec '{PROGRAM}' {arguments} <&- >&- 2>&-"));
-        let code = finish(command).code;
-        assert_eq!(code, Some(if arguments == "run probe" { 126 } else { 0 }), "{arguments}");
+    for arguments in examples(&["run", "probe"]) {
+        let (code, _) = ending(arguments, |world| {
+            let mut command = world.command("/bin/sh");
+            command.arg("-c").arg(format!("exec '{PROGRAM}' {} <&- >&- 2>&-", arguments.join(" ")));
+            (finish(command).code, String::new())
+        });
+        assert_eq!(code, with_open_streams(arguments).0, "{arguments:?}");
     }
 }

@@ -38,6 +38,35 @@ fn every_attack_has_a_row() {
     }
 }
 
+/// Nor is there a row that is in no list of attacks.
+#[test]
+fn every_row_is_an_attack() {
+    let threats = fs::read_to_string(root().join("docs/threats.md")).unwrap();
+    let listed: Vec<String> = IDS
+        .iter()
+        .flat_map(|(letter, numbers)| numbers.iter().map(move |number| format!("{letter}{number}")))
+        .collect();
+    let ids = threats.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |")).map(|(id, _)| id);
+    let is_id = |id: &&str| {
+        id.strip_prefix(|first: char| first.is_ascii_uppercase()).is_some_and(|number| number.parse::<u8>().is_ok())
+    };
+    let unlisted: Vec<&str> = ids.filter(is_id).filter(|id| !listed.contains(&(*id).to_owned())).collect();
+    assert_eq!(unlisted, [""; 0]);
+}
+
+#[test]
+fn every_fuzz_target_is_in_the_makefile() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let line = makefile.lines().find_map(|line| line.strip_prefix("FUZZ_TARGETS ?= ")).unwrap();
+    let mut listed: Vec<&str> = line.split(' ').collect();
+    let files = fs::read_dir(root().join("fuzz/fuzz_targets")).unwrap();
+    let mut targets: Vec<String> =
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    listed.sort_unstable();
+    targets.sort();
+    assert_eq!(listed, targets);
+}
+
 #[test]
 fn every_test_that_the_threats_name_exists() {
     let threats = fs::read_to_string(root().join("docs/threats.md")).unwrap();

@@ -122,7 +122,8 @@ fn hostile_signatures_never_hold() {
 #[test]
 fn hostile_indexes_never_panic() {
     let index = stored("index.json");
-    let whole = verify(index.clone(), &stored("index.json.minisig"), &bundled::keys().unwrap(), &Subject::Index).unwrap();
+    let whole =
+        verify(index.clone(), &stored("index.json.minisig"), &bundled::keys().unwrap(), &Subject::Index).unwrap();
     let revision = whole.revision();
     // A letter in the place of another mostly leaves it an index.
     let little = (any::<Pick>(), b'a'..=b'z').prop_map({
