@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::engine::by_wrapper;
 use crate::support::probe::Answers;
-use crate::support::{Background, World, command, each_engine, run};
+use crate::support::{Background, World, command, does_not_apply, each_engine, run};
 
 each_engine!(
     f17_setuid_files,
@@ -182,7 +182,7 @@ tries('other pipe', call, IOCTL, reading, 0x5413, bytes(8))
 /// Numbers that mean other calls: those of 32-bit programs, and x32's.
 fn other_sets_of_system_calls(world: &World) {
     if cfg!(not(target_arch = "x86_64")) {
-        return;
+        does_not_apply("only x86_64 has other sets of system calls");
     }
     let probe = "
 tries('x32', call, 0x40000000 | 90, new('x32').encode(), 0o4755)

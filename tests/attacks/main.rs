@@ -3,7 +3,7 @@
 
 #[cfg(test)]
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests, and each of the two uses a part")]
+#[allow(dead_code, unused_imports, reason = "shared with the end-to-end tests, and each of the two uses a part")]
 mod support;
 
 #[cfg(test)]

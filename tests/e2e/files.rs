@@ -11,7 +11,7 @@ use std::thread;
 
 use serde_json::json;
 
-use crate::support::{Engine, World, each_engine, on, owner_and_mode, run};
+use crate::support::{World, each_engine, one_engine, owner_and_mode, run};
 
 each_engine!(
     what_a_tool_makes_is_the_callers,
@@ -20,6 +20,7 @@ each_engine!(
     read_only_is_read_only,
     the_project_is_where_git_is,
 );
+one_engine!(docker Docker: what_a_tool_makes_is_an_ordinary_docker_users);
 
 fn workspace() -> serde_json::Value {
     json!({"mounts": [{"src": ".", "dst": "/workspace", "opts": "rw"}]})
@@ -39,63 +40,48 @@ fn what_a_tool_makes_is_the_callers(world: &World) {
     }
 }
 
-#[test]
-fn what_a_tool_makes_is_an_ordinary_docker_users() {
-    on(Engine::Docker, "what_a_tool_makes_is_an_ordinary_docker_users", |world| {
-        let Ok(Some(nobody)) = nix::unistd::User::from_name("nobody") else { return };
-        let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
-        world.python("warm-docker", &json!({}));
-        // The daemon's socket, as a member of the group docker has it: root's, and open to the user.
-        let socket = world.root.join("run/docker.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
-        fs::set_permissions(world.root.join("run"), fs::Permissions::from_mode(0o711)).unwrap();
-        let daemon = world.variable("DOCKER_HOST").strip_prefix("unix://").unwrap().to_owned();
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                relay(client.unwrap(), UnixStream::connect(&daemon).unwrap());
-            }
-        });
-        let home = world.root.join("home/nobody");
-        let project = home.join("project");
-        let runtime = home.join("run");
-        for directory in
-            [&home, &project, &runtime, &home.join(".local/share/coco/tools"), &home.join(".local/state/coco")]
-        {
-            fs::create_dir_all(directory).unwrap();
+fn what_a_tool_makes_is_an_ordinary_docker_users(world: &World) {
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
+    world.python("warm-docker", &json!({}));
+    // The daemon's socket, as a member of the group docker has it: root's, and open to the user.
+    let socket = world.root.join("run/docker.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(world.root.join("run"), fs::Permissions::from_mode(0o711)).unwrap();
+    let daemon = world.variable("DOCKER_HOST").strip_prefix("unix://").unwrap().to_owned();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            relay(client.unwrap(), UnixStream::connect(&daemon).unwrap());
         }
-        fs::write(
-            home.join(".local/share/coco/tools/maker.json"),
-            r#"{"tool": "python@system", "command": "python3", "mounts": [{"src": ".", "dst": "/workspace", "opts": "rw"}]}"#,
-        )
-        .unwrap();
-        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
-        run(crate::support::command("cp")
-            .arg("-r")
-            .arg(world.home.join(".local/state/coco/images"))
-            .arg(home.join(".local/state/coco")))
-        .succeeds();
-        run(crate::support::command("chown").arg("-R").arg(format!("{uid}:{gid}")).arg(&home)).succeeds();
-        let mut user = world.command("setpriv");
-        user.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).args([
-            "--clear-groups",
-            "--inh-caps=-all",
-            "--",
-        ]);
-        user.arg(&world.coco).args([
-            "run",
-            "maker",
-            "-c",
-            "import os; open('file', 'w'); print(os.getuid(), os.getgid())",
-        ]);
-        user.env("HOME", &home)
-            .env("XDG_RUNTIME_DIR", &runtime)
-            .env("DOCKER_HOST", format!("unix://{}", socket.display()));
-        let made = run(user.current_dir(&project));
-        assert_eq!(made.succeeds().text(), format!("{uid} {gid}"));
-        let (owner, group, _) = owner_and_mode(&project.join("file"));
-        assert_eq!((owner, group), (uid, gid));
     });
+    let home = world.root.join("home/nobody");
+    let project = home.join("project");
+    let runtime = home.join("run");
+    for directory in [&home, &project, &runtime, &home.join(".local/share/coco/tools"), &home.join(".local/state/coco")]
+    {
+        fs::create_dir_all(directory).unwrap();
+    }
+    fs::write(
+        home.join(".local/share/coco/tools/maker.json"),
+        r#"{"tool": "python@system", "command": "python3", "mounts": [{"src": ".", "dst": "/workspace", "opts": "rw"}]}"#,
+    )
+    .unwrap();
+    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
+    run(crate::support::command("cp")
+        .arg("-r")
+        .arg(world.home.join(".local/state/coco/images"))
+        .arg(home.join(".local/state/coco")))
+    .succeeds();
+    run(crate::support::command("chown").arg("-R").arg(format!("{uid}:{gid}")).arg(&home)).succeeds();
+    let mut user = world.command("setpriv");
+    user.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).args(["--clear-groups", "--inh-caps=-all", "--"]);
+    user.arg(&world.coco).args(["run", "maker", "-c", "import os; open('file', 'w'); print(os.getuid(), os.getgid())"]);
+    user.env("HOME", &home).env("XDG_RUNTIME_DIR", &runtime).env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    let made = run(user.current_dir(&project));
+    assert_eq!(made.succeeds().text(), format!("{uid} {gid}"));
+    let (owner, group, _) = owner_and_mode(&project.join("file"));
+    assert_eq!((owner, group), (uid, gid));
 }
 
 /// Passes bytes both ways until both ends are done, with each end's half-close.

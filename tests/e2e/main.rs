@@ -4,9 +4,11 @@
 
 #[cfg(test)]
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with the attacks, and each of the two uses a part")]
+#[allow(dead_code, unused_imports, reason = "shared with the attacks, and each of the two uses a part")]
 mod support;
 
+#[cfg(test)]
+mod broken_setups;
 #[cfg(test)]
 mod early_signals;
 #[cfg(test)]

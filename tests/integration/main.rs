@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod argv;
 #[cfg(test)]
+mod attacks_script;
+#[cfg(test)]
 #[path = "../support/authority.rs"]
 mod authority;
 #[cfg(test)]

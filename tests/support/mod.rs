@@ -6,23 +6,25 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 pub mod authority;
 pub mod network;
+mod outcome;
 pub mod probe;
 mod processes;
 pub mod pty;
 pub mod registry;
 pub mod resolver;
 pub mod servers;
+mod setup;
 
+pub use outcome::{Unusable, does_not_apply, in_world, is_impossible, settled};
 pub use processes::{Background, Run, marker, processes_with, run, run_with, until};
 
 /// The longest that one command may take, an image's build included.
@@ -56,64 +58,48 @@ impl Engine {
             Engine::Docker => "docker",
         }
     }
-
-    /// As `machine.sh base` knows it, when root calls.
-    fn base_name(self) -> &'static str {
-        match self {
-            Engine::PodmanRootful => "podman",
-            Engine::PodmanRootless => "rootless",
-            Engine::Docker => "docker",
-        }
-    }
 }
 
 /// Makes one `#[test]` for each engine out of a `fn(&World)`: `name::podman_rootful` and so on.
 macro_rules! each_engine {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
-            use crate::support::{Engine, on};
+            use crate::support::{Engine, in_world};
 
             #[test]
             fn podman_rootful() {
-                on(Engine::PodmanRootful, stringify!($name), super::$name);
+                in_world(Engine::PodmanRootful, module_path!(), super::$name);
             }
 
             #[test]
             fn podman_rootless() {
-                on(Engine::PodmanRootless, stringify!($name), super::$name);
+                in_world(Engine::PodmanRootless, module_path!(), super::$name);
             }
 
             #[test]
             fn docker() {
-                on(Engine::Docker, stringify!($name), super::$name);
+                in_world(Engine::Docker, module_path!(), super::$name);
             }
         }
     )+};
 }
 pub(crate) use each_engine;
 
-/// Runs a test in an engine's world, or says why it can't.
-pub fn on(engine: Engine, name: &str, test: fn(&World)) {
-    match World::of(engine) {
-        Ok(world) => test(world),
-        Err(reason) => skip(engine, name, reason),
-    }
-}
+#[allow(unused_macros, unused_imports, reason = "the attacks need none")]
+/// The same for one engine alone: `one_engine!(docker Docker: name)`.
+macro_rules! one_engine {
+    ($test:ident $engine:ident: $($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::support::{Engine, in_world};
 
-/// Reports a test that can't run here. In CI, podman's may not be skipped.
-pub fn skip(engine: Engine, name: &str, reason: &str) {
-    assert!(
-        engine == Engine::Docker || variable("CI").is_none_or(|value| value != "true"),
-        "{name} on {} can't be skipped in CI: {reason}",
-        engine.name()
-    );
-    // Past the harness, which shows a passing test's output to nobody.
-    let _ = writeln!(std::io::stderr(), "skipped: {name} on {}: {reason}", engine.name());
-    if let Some(list) = variable("COCO_TEST_SKIPPED") {
-        let file = File::options().append(true).create(true).open(list);
-        let _ = file.and_then(|mut file| writeln!(file, "{name} {}: {reason}", engine.name()));
-    }
+            #[test]
+            fn $test() {
+                in_world(Engine::$engine, module_path!(), super::$name);
+            }
+        }
+    )+};
 }
+pub(crate) use one_engine;
 
 /// A variable of the tests' own environment.
 pub fn variable(name: &str) -> Option<OsString> {
@@ -148,173 +134,14 @@ pub struct World {
     pub coco: PathBuf,
     user: Option<User>,
     variables: Vec<(OsString, OsString)>,
-    ready: Once,
+    python: OnceLock<Result<(), String>>,
+    node: OnceLock<Result<(), String>>,
     _lock: File,
-}
-
-// --- setting up ---
-
-impl World {
-    /// The engine's world in this process, made when it is first asked for.
-    fn of(engine: Engine) -> Result<&'static World, &'static String> {
-        static WORLDS: [OnceLock<Result<World, String>>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
-        WORLDS[engine as usize].get_or_init(|| World::prepare(engine)).as_ref()
-    }
-
-    fn prepare(engine: Engine) -> Result<World, String> {
-        let am_root = nix::unistd::geteuid().is_root();
-        if engine != Engine::PodmanRootless && !am_root {
-            return Err("it needs root".to_owned());
-        }
-        if !Path::new("/usr/bin").join(engine.program()).exists() {
-            return Err(format!("{} is not installed", engine.program()));
-        }
-        let state = variable("COCO_TEST_STATE")
-            .map_or_else(|| PathBuf::from(format!("/var/tmp/coco-tests-{}", nix::unistd::geteuid())), PathBuf::from);
-        let root = state.join(engine.name());
-        fs::create_dir_all(&root).map_err(|error| format!("can't make {}: {error}", root.display()))?;
-        // Another run of these tests would remove this one's files.
-        let lock = File::create(root.join("lock")).and_then(|file| file.lock().map(|()| file));
-        let lock = lock.map_err(|error| format!("can't lock {}: {error}", root.display()))?;
-        let mut world = World {
-            engine,
-            home: root.join("home"),
-            coco: root.join("coco"),
-            root,
-            user: None,
-            variables: Vec::new(),
-            ready: Once::new(),
-            _lock: lock,
-        };
-        world.variables = world.engine_variables(am_root)?;
-        if engine == Engine::PodmanRootless && am_root {
-            world.user = Some(test_user()?);
-        }
-        world.clean().map_err(|error| format!("can't clean {}: {error}", world.root.display()))?;
-        world.base(am_root)?;
-        Ok(world)
-    }
-
-    /// What steers the engine, as `machine.sh` arranged it.
-    fn engine_variables(&self, am_root: bool) -> Result<Vec<(OsString, OsString)>, String> {
-        let conf = self.root.join("conf");
-        let mut variables = match (self.engine, am_root) {
-            (Engine::PodmanRootful, _) => {
-                machine(&[OsStr::new("conf"), conf.as_os_str()])?;
-                vec![("CONTAINERS_CONF".into(), conf.join("containers.conf").into_os_string())]
-            }
-            (Engine::PodmanRootless, true) => pairs(&machine(&[OsStr::new("user")])?),
-            (Engine::PodmanRootless, false) => {
-                machine(&[OsStr::new("conf"), conf.as_os_str()])?;
-                vec![
-                    ("CONTAINERS_CONF".into(), conf.join("containers.conf").into_os_string()),
-                    ("CONTAINERS_STORAGE_CONF".into(), conf.join("storage.conf").into_os_string()),
-                    ("XDG_RUNTIME_DIR".into(), variable("XDG_RUNTIME_DIR").ok_or("XDG_RUNTIME_DIR is not set")?),
-                ]
-            }
-            (Engine::Docker, _) => {
-                let host = machine(&[OsStr::new("dockerd"), OsStr::new("start")])?;
-                vec![("DOCKER_HOST".into(), host.trim().into())]
-            }
-        };
-        variables.retain(|(name, _)| name != "HOME");
-        if self.engine != Engine::PodmanRootless {
-            variables.push(("XDG_RUNTIME_DIR".into(), self.root.join("run").into_os_string()));
-        }
-        variables.push(("HOME".into(), self.home.clone().into_os_string()));
-        variables.push(("COCO_RUNTIME".into(), self.engine.program().into()));
-        variables.push(("COCO_BIN_DIR".into(), self.bin().into_os_string()));
-        variables.push(("COCO_OFFLINE".into(), "1".into()));
-        if let Some(bundle) = variable("SSL_CERT_FILE") {
-            variables.push(("COCO_CA_BUNDLE".into(), bundle));
-        }
-        let mut path = OsString::from(self.bin());
-        path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        variables.push(("PATH".into(), path));
-        Ok(variables)
-    }
-
-    /// Removes what an earlier run left, but for the records of images.
-    fn clean(&self) -> std::io::Result<()> {
-        let kept = self.home.join(".local/state/coco/images");
-        let saved = self.root.join("images");
-        if kept.is_dir() {
-            let _ = fs::remove_dir_all(&saved);
-            fs::rename(&kept, &saved)?;
-        }
-        for left in ["home", "run"] {
-            match fs::remove_dir_all(self.root.join(left)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        for directory in [".local/state/coco", ".local/share/coco/tools", ".local/bin", "p"] {
-            self.make_directory(&self.home.join(directory))?;
-        }
-        self.make_directory(&self.root.join("run"))?;
-        fs::set_permissions(self.root.join("run"), fs::Permissions::from_mode(0o700))?;
-        if saved.is_dir() {
-            fs::rename(&saved, &kept)?;
-        }
-        fs::copy(binary(), self.root.join("coco.new"))?;
-        fs::rename(self.root.join("coco.new"), &self.coco)
-    }
-
-    fn base(&self, am_root: bool) -> Result<(), String> {
-        let name = if am_root { self.engine.base_name() } else { "podman" };
-        let output = machine_command(&[OsStr::new("base"), OsStr::new(name)])
-            .envs(
-                self.variables
-                    .iter()
-                    .filter(|(name, _)| {
-                        // As root, machine.sh finds the user's own; docker's client needs the host.
-                        !am_root || self.engine == Engine::Docker && name == "DOCKER_HOST"
-                    })
-                    .map(|(name, value)| (name, value)),
-            )
-            .output()
-            .map_err(|error| error.to_string())?;
-        succeeded("base", &output).map(drop)
-    }
-}
-
-fn test_user() -> Result<User, String> {
-    let name = variable("COCO_MACHINE_USER").unwrap_or_else(|| "cocotest".into());
-    let user = nix::unistd::User::from_name(name.to_str().unwrap_or_default())
-        .ok()
-        .flatten()
-        .ok_or("the test user is missing")?;
-    Ok(User { name, uid: user.uid.as_raw(), gid: user.gid.as_raw() })
 }
 
 /// The binary under test.
 pub fn binary() -> PathBuf {
     variable("COCO_TEST_BINARY").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/coco"), PathBuf::from)
-}
-
-fn machine_command(arguments: &[&OsStr]) -> Command {
-    let mut machine = command(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/machine.sh"));
-    machine.args(arguments).stdin(Stdio::null());
-    machine
-}
-
-/// Runs `machine.sh`; one at a time, for it is made for people.
-fn machine(arguments: &[&OsStr]) -> Result<String, String> {
-    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = ONE.lock();
-    let output = machine_command(arguments).output().map_err(|error| error.to_string())?;
-    succeeded(&printable(arguments[0].as_encoded_bytes()), &output)
-}
-
-fn succeeded(what: &str, output: &Output) -> Result<String, String> {
-    if output.status.success() {
-        return Ok(printable(&output.stdout));
-    }
-    Err(format!("machine.sh {what} failed: {}", printable(&output.stderr).trim()))
-}
-
-fn pairs(text: &str) -> Vec<(OsString, OsString)> {
-    text.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 /// Bytes as text for messages and comparisons of text.
@@ -402,10 +229,12 @@ impl World {
         let members = file.as_object_mut().unwrap();
         members.extend(more.as_object().unwrap().clone());
         self.tool(name, &file);
-        self.ready.call_once_force(|_| {
-            self.tool("warm", &serde_json::json!({"tool": "python@system", "command": "python3"}));
-            self.coco(["run", "warm", "-c", "pass"]).succeeds();
-        });
+        self.has_image("python@system", "python3", &self.python);
+    }
+
+    /// Sees to it that the image with node is there.
+    pub fn has_node(&self) {
+        self.has_image("node@system", "node", &self.node);
     }
 
     /// A command in this world: its user, its environment and nothing of the tests' own.
@@ -448,6 +277,17 @@ impl World {
     /// The engine's client itself.
     pub fn engine<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
         run(self.command(self.engine.program()).args(arguments))
+    }
+
+    /// Whether a limit that the engine is asked for by this option holds in a bare container: whether the kernel has
+    /// this number there.
+    pub fn bare_engine_limits(&self, option: &str, number: &str) -> bool {
+        let kept = "pids.max pids/pids.max memory.max memory/memory.limit_in_bytes";
+        let script = format!("cd /sys/fs/cgroup && cat {kept} 2>/dev/null; true");
+        let sh = ["--entrypoint=/bin/sh", "localhost/coco:python", "-c", &script];
+        let run = self.engine(["run", "--rm", "--pull=never", "--network=none", option].into_iter().chain(sh));
+        // An engine that refuses the option limits nothing.
+        run.code() == 0 && run.text().split_whitespace().any(|word| word == number)
     }
 
     /// The ids of a tool's containers, whatever their state.

@@ -22,10 +22,12 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt};
 
 use super::authority::{Authority, KeyExchange};
+use super::outcome::{or_skip, unless_it_panics};
 use super::probe::{Answers, PROBE};
 use super::resolver::Names;
 use super::servers::{self, Server, Tap};
-use super::{Background, Engine, Run, World, command, printable, run, skip, variable};
+use super::setup::is_installed;
+use super::{Background, Engine, Run, Unusable, World, command, printable, run, settled, variable};
 
 /// The caller's end of the cable: an address that is public by its range, and the machine's own.
 pub const CALLER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -64,17 +66,17 @@ macro_rules! each_engine_with_network {
 
             #[test]
             fn podman_rootful() {
-                on_network(Engine::PodmanRootful, stringify!($name), super::$name);
+                on_network(Engine::PodmanRootful, module_path!(), super::$name);
             }
 
             #[test]
             fn podman_rootless() {
-                on_network(Engine::PodmanRootless, stringify!($name), super::$name);
+                on_network(Engine::PodmanRootless, module_path!(), super::$name);
             }
 
             #[test]
             fn docker() {
-                on_network(Engine::Docker, stringify!($name), super::$name);
+                on_network(Engine::Docker, module_path!(), super::$name);
             }
         }
     )+};
@@ -82,10 +84,12 @@ macro_rules! each_engine_with_network {
 pub(crate) use each_engine_with_network;
 
 /// Runs a test in an engine's world with the network around it, or says why it can't.
-pub fn on_network(engine: Engine, name: &str, test: fn(&World, &Network)) {
-    match (World::of(engine), Network::of()) {
-        (Ok(world), Ok(network)) => test(world, network),
-        (Err(reason), _) | (_, Err(reason)) => skip(engine, name, reason),
+pub fn on_network(engine: Engine, test: &str, run: fn(&World, &Network)) {
+    // Neither is set up for a test that the other leaves out.
+    let world = settled(engine, test, engine.name(), World::of(engine));
+    let network = world.and_then(|_| settled(engine, test, "network of the tests' own", Network::of()));
+    if let (Some(world), Some(network)) = (world, network) {
+        or_skip(engine, test, || run(world, network));
     }
 }
 
@@ -105,19 +109,17 @@ pub struct Network {
 
 impl Network {
     /// This process's network.
-    pub fn of() -> Result<&'static Network, &'static String> {
-        static NETWORK: OnceLock<Result<Network, String>> = OnceLock::new();
-        NETWORK.get_or_init(Network::make).as_ref()
+    pub fn of() -> Result<&'static Network, &'static Unusable> {
+        static NETWORK: OnceLock<Result<Network, Unusable>> = OnceLock::new();
+        NETWORK.get_or_init(|| unless_it_panics(Network::make)).as_ref()
     }
 
-    fn make() -> Result<Network, String> {
+    fn make() -> Result<Network, Unusable> {
         if !nix::unistd::geteuid().is_root() {
-            return Err("namespaces of the tests' own need root".to_owned());
+            return Err(Unusable::Absent("namespaces need root".to_owned()));
         }
-        for program in ["ip", "nsenter"] {
-            if !["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|place| Path::new(place).join(program).exists()) {
-                return Err(format!("{program} is not installed"));
-            }
+        if let Some(missing) = ["ip", "nsenter"].into_iter().find(|program| !is_installed(program)) {
+            return Err(Unusable::Absent(format!("{missing} is not installed")));
         }
         let files = tempfile::tempdir().map_err(|error| error.to_string())?.keep();
         let caller = Space::make(Some(files.clone()))?;

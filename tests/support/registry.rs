@@ -48,8 +48,7 @@ impl Registry {
         let config = network.authority.config(&[&name], KeyExchange::Usual);
         let server = network.serve(address, 443, serve(config, pages));
         // The node image is there after this, whoever comes first.
-        world.tool("warm-node", &json!({"tool": "node@system", "command": "node"}));
-        world.coco(["run", "warm-node", "--version"]).succeeds();
+        world.has_node();
         let context = world.project("registry");
         world.write(context.join("npmrc"), format!("registry=https://{name}/\n"));
         // Debian's npm reads its global configuration there.
