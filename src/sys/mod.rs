@@ -1,9 +1,11 @@
 //! What any program of this kind needs of the system. Knows nothing of coco but its error.
 
+pub mod base64;
 pub mod files;
 pub mod hash;
 pub mod lock;
 pub mod mountinfo;
 pub mod proc_status;
 pub mod remove_tree;
+pub mod time;
 pub mod xauthority;
