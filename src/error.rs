@@ -44,6 +44,15 @@ pub enum Error {
         /// Where and what.
         error: JsonError,
     },
+    /// One of coco's own records is damaged.
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What removing it forgets.
+        hint: &'static str,
+    },
     /// A file operation failed.
     Io {
         /// What was tried, as in "can't {action} PATH".
@@ -215,6 +224,7 @@ impl Error {
             }
             Error::BadName { .. } => "coco list and coco search show the names there are".to_owned(),
             Error::Config { error, .. } => error.hint.clone(),
+            Error::Record { hint, .. } => (*hint).to_owned(),
             Error::Io { .. } => "check that the path exists and that its permissions let you".to_owned(),
             Error::Signature { .. } => {
                 "do not use the file; fetch it again with coco get, or write your own".to_owned()
@@ -279,6 +289,7 @@ impl fmt::Display for Error {
                     error.message
                 )
             }
+            Error::Record { path, reason, .. } => write!(formatter, "{} is damaged: {reason}", term::path(path)),
             Error::Io { action, path, source } => write!(formatter, "can't {action} {}: {source}", term::path(path)),
             Error::Signature { what, reason } => write!(formatter, "the signature of {what} does not hold: {reason}"),
             Error::Key { path, reason } => write!(formatter, "{}: {reason}", term::path(path)),

@@ -5,7 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::error::Error;
+use crate::json;
 
 /// Makes a directory and what is missing above it, mode 0700.
 pub fn make_private(path: &Path) -> Result<(), Error> {
@@ -53,13 +57,29 @@ pub fn read_limited(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Writes a record as pretty-printed JSON in one step.
-pub fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), Error> {
+/// Reads one of coco's own records, of at most `limit` bytes; `None` when there is none. `hint` says what removing it
+/// forgets.
+///
+/// # Errors
+/// A file that can't be read or is not such a record: one that was damaged must not pass for one that is not there.
+pub fn read_json<T: DeserializeOwned>(path: &Path, limit: usize, hint: &'static str) -> Result<Option<T>, Error> {
+    let Some(bytes) = read_limited(path, limit).map_err(Error::io("read", path))? else { return Ok(None) };
+    let damaged = |reason: String| Error::Record { path: path.to_owned(), reason, hint };
+    // A second key of the same name is an error only there: serde keeps the last one of a map.
+    json::parse(&bytes, limit).map_err(|error| damaged(error.message))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(error.to_string()))
+}
+
+/// Writes one of coco's own records in one step: as indented JSON, its keys sorted.
+pub fn write_json<T: Serialize>(path: &Path, record: &T) -> Result<(), Error> {
+    let value = serde_json::to_value(record).map_err(|error| Error::io("write", path)(error.into()))?;
     write_atomically(path, format!("{value:#}\n").as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -71,5 +91,32 @@ mod tests {
         write_atomically(&path, b"new").unwrap();
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_nothing_else_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record.json");
+        let read = || read_json::<BTreeMap<String, u64>>(&path, 64, "remove it");
+        assert_eq!(read().unwrap(), None);
+        let record = BTreeMap::from([("b".to_owned(), 2), ("a".to_owned(), 1)]);
+        write_json(&path, &record).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\n  \"a\": 1,\n  \"b\": 2\n}\n");
+        assert_eq!(read().unwrap(), Some(record));
+        for (text, reason) in [
+            ("", "not valid JSON"),
+            ("[1]", "expected a map"),
+            (r#"{"a": "1"}"#, "expected u64"),
+            (r#"{"a": 1, "a": 2}"#, "twice"),
+            (r#"{"a": 1} x"#, "not valid JSON"),
+            (&format!(r#"{{"{}": 1}}"#, "a".repeat(64)), "more than 64 bytes"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = read().unwrap_err();
+            assert!(
+                error.to_string().contains(" is damaged: ") && error.to_string().contains(reason),
+                "{text}: {error}"
+            );
+            assert_eq!(error.hint(), "remove it");
+        }
     }
 }
