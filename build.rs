@@ -1,5 +1,5 @@
-//! Checks the store with the program's own parsers and verifier, and lays it, compressed, where
-//! `rust-embed` finds it. A file that does not parse, verify or agree with the index fails the build.
+//! Checks the store with the program's own parsers and verifier, and writes it, compressed, to where `rust-embed` finds
+//! it. A file that does not parse, verify or agree with the index fails the build.
 
 #![expect(clippy::panic, reason = "a build script fails the build by panicking with the reason")]
 
@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 #[path = "src/config/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "the build uses only the parser")]
 mod config;
+#[path = "src/store/index.rs"]
+#[allow(dead_code, reason = "the build uses only the parser")]
+mod index;
 #[path = "src/json.rs"]
 #[allow(dead_code, reason = "the build uses only the parser")]
 mod json;
@@ -23,8 +26,9 @@ mod rules;
 #[allow(dead_code, reason = "the build uses only the verifier")]
 mod signature;
 
+use index::Index;
 use names::ToolName;
-use signature::{Index, Subject, Verified};
+use signature::{Subject, Verified};
 
 fn main() {
     println!("cargo::rerun-if-changed=store");
@@ -38,7 +42,7 @@ fn main() {
         let path = store.join(name);
         let signature = read(&store.join(format!("{name}.minisig")));
         signature::verify(read(&path), &signature, std::slice::from_ref(&key), subject).unwrap_or_else(|reason| {
-            fail(&path, &format!("the signature does not hold: {reason}; sign it with make sign KEY=..."))
+            fail(&path, &format!("invalid signature: {reason}; sign it with make sign KEY=..."))
         })
     };
 
@@ -65,12 +69,12 @@ fn main() {
             && entry.tool == file.tool
             && Some(&entry.description) == file.description.as_ref();
         if !agrees {
-            fail(&path, "the index says something else about it; run make sign KEY=...");
+            fail(&path, "the index differs from it; run make sign KEY=...");
         }
         names.push(name);
     }
     if names.len() != index.tools.len() + 2 {
-        fail(&index_path, "it lists a tool that the store does not hold");
+        fail(&index_path, "it lists a tool that the store does not have");
     }
     for name in names {
         compress(&store.join(&name), &target.join(&name));
@@ -84,7 +88,7 @@ fn tools(store: &Path) -> Vec<ToolName> {
     for entry in fs::read_dir(store).unwrap_or_else(|error| fail(store, &error.to_string())) {
         let path = entry.unwrap_or_else(|error| fail(store, &error.to_string())).path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            fail(&path, "no such name in a store")
+            fail(&path, "not a valid file name in a store")
         };
         match name {
             "index.json" | "index.json.minisig" | "coco.pub" | "Containerfile" | "Containerfile.minisig" => continue,
@@ -93,7 +97,7 @@ fn tools(store: &Path) -> Vec<ToolName> {
         if let Some(tool) = name.strip_suffix(".json") {
             tools.push(ToolName::new(tool).unwrap_or_else(|reason| fail(&path, &reason)));
         } else if !name.strip_suffix(".minisig").is_some_and(|signed| store.join(signed).exists()) {
-            fail(&path, "it is neither a coco file nor a signature of one");
+            fail(&path, "not a coco file and not the signature of one");
         }
     }
     tools.sort();
@@ -112,7 +116,7 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 fn variable(name: &str) -> String {
-    #[expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
+    #[expect(clippy::disallowed_methods, reason = "cargo passes values to build scripts in the environment")]
     std::env::var(name).unwrap_or_else(|_| panic!("cargo did not set {name}"))
 }
 

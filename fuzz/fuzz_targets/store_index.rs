@@ -6,7 +6,8 @@ use std::io::Cursor;
 use std::sync::LazyLock;
 
 use coco::names::ToolName;
-use coco::store::signature::{Index, MAX_INDEX, Subject, public_key, verify};
+use coco::store::index::{Index, MAX_INDEX};
+use coco::store::signature::{Subject, public_key, verify};
 use libfuzzer_sys::fuzz_target;
 use minisign::KeyPair;
 use minisign_verify::PublicKey;

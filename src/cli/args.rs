@@ -98,7 +98,7 @@ fn next(parser: &mut lexopt::Parser) -> Result<Option<Arg<'_>>, Error> {
 fn row(name: &OsString) -> Result<&'static CommandRow, Error> {
     let typed = term::os(name);
     name.to_str().and_then(command_row).ok_or_else(|| {
-        let is_tool = ToolName::new(&typed).is_ok_and(|name| bundled::bundle_has(&name));
+        let is_tool = ToolName::new(&typed).is_ok_and(|name| bundled::contains(&name));
         let hint = match (typed.as_str(), nearest(&typed, COMMANDS.iter().map(|row| row.name))) {
             // What other programs call it.
             ("remove" | "rm" | "uninstall" | "delete", _) => {

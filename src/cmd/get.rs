@@ -5,7 +5,7 @@ use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::host::World;
 use crate::names::ToolName;
-use crate::store::remote::{self, Otherwise, Shelf};
+use crate::store::{BUNDLED, Fallback, Store, remote};
 use crate::sys::lock::{Lock, lock_exclusive};
 use crate::{explain, term, tools};
 
@@ -28,9 +28,9 @@ pub fn get(world: &World, line: &Line) -> Result<u8, Error> {
     if !names.is_empty() {
         let _lock = lock(world)?;
         match open(world, line, None) {
-            Ok(shelf) => {
+            Ok(store) => {
                 for name in names {
-                    if let Err(error) = get_one(world, &name, &shelf) {
+                    if let Err(error) = get_one(world, &name, &store) {
                         error.report();
                         failed += 1;
                     }
@@ -52,15 +52,15 @@ pub fn lock(world: &World) -> Result<Lock, Error> {
     })
 }
 
-fn get_one(world: &World, name: &ToolName, shelf: &Shelf) -> Result<(), Error> {
+fn get_one(world: &World, name: &ToolName, store: &Store) -> Result<(), Error> {
     // Another coco may have fetched it while this one waited.
     absent(world, name)?;
     let path = tools::path(world, name);
-    let signed = shelf.coco_file(world, name)?;
-    tools::write(world, name, &signed, shelf.name())?;
+    let signed = store.coco_file(world, name)?;
+    tools::write(world, name, &signed, store.name())?;
     term::out(&format!(
         "{name}: from {}, revision {}, written to {}\n",
-        place(shelf),
+        place(store),
         signed.verified.revision(),
         term::path(&path)
     ));
@@ -81,37 +81,36 @@ fn absent(world: &World, name: &ToolName) -> Result<(), Error> {
 }
 
 /// A store in a sentence, with whose it is: of the bundled one everybody knows.
-fn place(shelf: &Shelf) -> String {
-    match shelf.name() {
-        remote::BUNDLED => remote::BUNDLED.to_owned(),
-        base => format!("the store at {base}, key {} {}", shelf.key().name, shelf.key().id.number),
+fn place(store: &Store) -> String {
+    match store.name() {
+        BUNDLED => BUNDLED.to_owned(),
+        base => format!("the store at {base}, key {} {}", store.key().name, store.key().id.number),
     }
 }
 
 /// The store that is meant: the one that was typed, where a file came from, the one of the environment, or the
 /// bundled one. That one serves in the place of the environment's where it can't be reached.
-pub fn open(world: &World, line: &Line, came_from: Option<&str>) -> Result<Shelf, Error> {
+pub fn open(world: &World, line: &Line, came_from: Option<&str>) -> Result<Store, Error> {
     let typed = line.value(Switch::From);
     if line.has(Switch::Bundled) {
         return match typed {
-            None => Shelf::bundled(),
+            None => Store::bundled(),
             Some(_) => Err(Error::usage("--bundled and --from are two stores", "name one of them")),
         };
     }
-    let usual = remote::base(world, None)?;
+    let usual = remote::base_url(world, None)?;
     let base = match (typed, came_from) {
-        (Some(_), _) => remote::base(world, typed)?,
-        (None, Some(address)) if remote::is_address(address) => Some(address.to_owned()),
+        (Some(_), _) => remote::base_url(world, typed)?,
+        (None, Some(address)) if remote::is_store_url(address) => Some(address.to_owned()),
         (None, _) => usual.clone(),
     };
-    let Some(base) = base else { return Shelf::bundled() };
-    let otherwise =
-        if typed.is_none() && usual.as_ref() == Some(&base) { Otherwise::Bundled } else { Otherwise::Nothing };
-    match (world.is_on("COCO_OFFLINE"), otherwise) {
-        (true, Otherwise::Bundled) => Shelf::bundled(),
-        (true, Otherwise::Nothing) if base.starts_with("https:") => {
+    let Some(base) = base else { return Store::bundled() };
+    let fallback = if typed.is_none() && usual.as_ref() == Some(&base) { Fallback::Bundled } else { Fallback::None };
+    match (world.is_on("COCO_OFFLINE"), fallback) {
+        (true, Fallback::Bundled) => Store::bundled(),
+        (true, Fallback::None) if base.starts_with("https:") => {
             Err(Error::Download { url: base, reason: "COCO_OFFLINE is set".to_owned() })
         }
-        _ => Shelf::open(world, &base, otherwise),
+        _ => Store::open(world, &base, fallback),
     }
 }

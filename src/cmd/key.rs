@@ -11,7 +11,8 @@ use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::host::World;
-use crate::store::keyring::{self, BUILT_IN, Succession, TrustedKey};
+use crate::store::keyring::{self, BUILT_IN, TrustedKey};
+use crate::store::rotation::KeyRotations;
 use crate::sys::files::write_atomically;
 use crate::{term, tools};
 
@@ -34,8 +35,8 @@ pub fn key(world: &World, line: &Line) -> Result<u8, Error> {
 
 fn list(world: &World, line: &Line) -> Result<u8, Error> {
     let keys = keyring::keys(world)?;
-    let succession = Succession::of(world)?;
-    let after = |key: &TrustedKey| succession.named_by(&key.id).map(|by| by.number.clone());
+    let rotations = KeyRotations::read(world)?;
+    let after = |key: &TrustedKey| rotations.predecessor(&key.id).map(|by| by.number.clone());
     if line.has(Switch::Json) {
         let row = |key: &TrustedKey| json!({"name": key.name, "number": key.id.number, "named_by": after(key)});
         return print(&format!("{:#}\n", Value::Array(keys.iter().map(row).collect())));
@@ -74,7 +75,7 @@ fn add(world: &World, file: &Path) -> Result<u8, Error> {
     if path.symlink_metadata().is_ok() {
         return Err(Error::Exists { path, hint: "remove it first, or give the new one another name".to_owned() });
     }
-    keyring::note_removed(world, &key.id, false)?;
+    keyring::record_removed(world, &key.id, false)?;
     write_atomically(&path, key.text.as_bytes())?;
     print(&format!("{name}: {} may now sign coco files; compare the number with who gave it to you\n", key.id.number))
 }
@@ -97,13 +98,13 @@ fn remove(world: &World, name: &str) -> Result<u8, Error> {
     };
     let keys = keyring::keys(world)?;
     // First: what was removed must not come back, whatever happens now.
-    keyring::note_removed(world, &id, true)?;
+    keyring::record_removed(world, &id, true)?;
     for known in keys.iter().filter(|known| known.id == id && known.name != BUILT_IN) {
         let path = keyring::path(world, &known.name);
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         term::out(&format!("{}: {} may no longer sign coco files\n", known.name, id.number));
     }
-    if let Some(next) = Succession::of(world)?.next(&id, &keys) {
+    if let Some(next) = KeyRotations::read(world)?.successor(&id, &keys) {
         let next = &next.name;
         term::out(&format!("  {next}: it was named by that key and stays; coco key remove {next}\n"));
     }

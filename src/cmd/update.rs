@@ -7,9 +7,10 @@ use crate::error::Error;
 use crate::host::World;
 use crate::names::ToolName;
 use crate::policy::permissions::{Difference, difference};
-use crate::store::bundled::Signed;
-use crate::store::keyring::{self, KeyId, Succession};
-use crate::store::remote::{BUNDLED, Shelf};
+use crate::store::bundled::SignedFile;
+use crate::store::keyring::{self, KeyId};
+use crate::store::rotation::KeyRotations;
+use crate::store::{BUNDLED, Store};
 use crate::tools::{self, CameFrom, Origin};
 use crate::{explain, term};
 
@@ -33,11 +34,11 @@ pub fn update(world: &World, line: &Line) -> Result<u8, Error> {
 
 /// The stores that were asked already, by where a file came from.
 #[derive(Default)]
-struct Open(Vec<(Option<String>, Option<Shelf>)>);
+struct Open(Vec<(Option<String>, Option<Store>)>);
 
 impl Open {
     /// Asks each store once, also when it fails.
-    fn store(&mut self, world: &World, line: &Line, name: &ToolName, from: Option<&str>) -> Result<&Shelf, Error> {
+    fn store(&mut self, world: &World, line: &Line, name: &ToolName, from: Option<&str>) -> Result<&Store, Error> {
         if !self.0.iter().any(|(known, _)| known.as_deref() == from) {
             let (opened, failed) = match get::open(world, line, from) {
                 Ok(opened) => (Some(opened), None),
@@ -108,13 +109,13 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
     let store = came_from.as_ref().map(|from| from.store.as_str());
     let mut shelf = open.store(world, line, name, store)?;
     // Only now: the store may have named its next key.
-    let succession = Succession::of(world)?;
+    let rotations = KeyRotations::read(world)?;
     let fits =
-        |now: &KeyId| key.as_ref().is_none_or(|key| *key == now.digest || succession.comes_after(key, &now.digest));
+        |now: &KeyId| key.as_ref().is_none_or(|key| *key == now.digest || rotations.is_successor_of(&now.digest, key));
     let bundled;
     // What came with this program is not another store's to update, whichever is the usual one.
     if store == Some(BUNDLED) && line.value(Switch::From).is_none() && !fits(&shelf.key().id) {
-        bundled = Shelf::bundled()?;
+        bundled = Store::bundled()?;
         shelf = &bundled;
     }
     let (signed, from) = (shelf.coco_file(world, name)?, shelf.name());
@@ -156,7 +157,13 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
 }
 
 /// Shows what changes, and asks where more is granted.
-fn agree(world: &World, line: &Line, name: &ToolName, before: Option<&CocoFile>, signed: &Signed) -> Result<(), Error> {
+fn agree(
+    world: &World,
+    line: &Line,
+    name: &ToolName,
+    before: Option<&CocoFile>,
+    signed: &SignedFile,
+) -> Result<(), Error> {
     let Difference { added, removed } = match before {
         Some(before) => difference(name, before, &signed.file),
         None => Difference { added: crate::policy::permissions::grants(name, &signed.file), removed: Vec::new() },

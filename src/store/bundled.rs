@@ -1,39 +1,28 @@
-//! The bundled store and fetched files: bytes to [`Verified`] bytes. Verify, then parse.
+//! The store inside this program, and how a store's coco file is checked: verify, then parse.
 
 use std::io::Read;
 
 use flate2::read::DeflateDecoder;
-use minisign_verify::PublicKey;
 use rust_embed::RustEmbed;
 
 use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::names::{ToolName, nearest};
+use crate::store::BUNDLED;
+use crate::store::index::Index;
 use crate::store::keyring::{self, KeyId, TrustedKey};
-use crate::store::signature::{self, Index, Subject, Verified};
+use crate::store::signature::{self, Subject, Verified};
 
-/// What `build.rs` laid down: each file of `store/` and its signature, deflated.
+/// What `build.rs` wrote: each file of `store/` and its signature, compressed.
 #[derive(RustEmbed)]
 #[folder = "$OUT_DIR/store"]
 struct Bundle;
 
-/// The key that is compiled in.
-pub const PUBLIC_KEY: &str = include_str!("../../store/coco.pub");
-
-/// The most that an embedded file inflates to, in bytes; the build put it there, the limit holds
-/// all the same.
+/// The largest embedded file, in bytes.
 const MAX_EMBEDDED: u64 = 1 << 20;
 
-/// The keys that store files are checked with.
-pub fn keys() -> Result<Vec<PublicKey>, Error> {
-    let key =
-        signature::public_key(PUBLIC_KEY).map_err(|reason| Error::Signature { what: "coco.pub".to_owned(), reason })?;
-    Ok(vec![key])
-}
-
 /// The coco file of a tool in the bundled store.
-pub fn bundled(name: &ToolName) -> Result<Signed, Error> {
-    let keys = &[keyring::built_in()?];
+pub fn coco_file(name: &ToolName) -> Result<SignedFile, Error> {
     let file = format!("{name}.json");
     if Bundle::get(&file).is_none() {
         let index = index()?;
@@ -41,11 +30,11 @@ pub fn bundled(name: &ToolName) -> Result<Signed, Error> {
         return Err(Error::NotInStore { name: name.to_string(), nearest });
     }
     let (bytes, signature) = (embedded(&file)?, embedded(&format!("{file}.minisig"))?);
-    config_file(name, bytes, signature, keys, &format!("{file} in the bundled store"))
+    verify_coco_file(name, &bytes, signature, &[keyring::built_in()?], &format!("{file} in {BUNDLED}"))
 }
 
-/// Whether the bundled store has a tool, by its file's name alone; nothing is decided by this.
-pub fn bundle_has(name: &ToolName) -> bool {
+/// Whether the bundled store has a tool, by the file's name alone: for hints.
+pub fn contains(name: &ToolName) -> bool {
     Bundle::get(&format!("{name}.json")).is_some()
 }
 
@@ -60,8 +49,8 @@ pub fn containerfile() -> Result<Verified, Error> {
     verify("Containerfile", &Subject::Containerfile)
 }
 
-/// Which Containerfile this program holds, hexadecimal; cheap, for every run. What is built from is
-/// verified when it is built.
+/// SHA-256 of the Containerfile inside this program, hexadecimal. Cheap, for every run; the signature is checked when an
+/// image is built.
 pub fn containerfile_digest() -> String {
     let hash = Bundle::get("Containerfile").map(|file| file.metadata.sha256_hash()).unwrap_or_default();
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -69,28 +58,27 @@ pub fn containerfile_digest() -> String {
 
 /// A coco file with the signature that covers it.
 #[derive(Debug, Clone)]
-pub struct Signed {
+pub struct SignedFile {
     /// The bytes that were verified.
     pub verified: Verified,
     /// The signature file.
     pub signature: Vec<u8>,
-    /// The key that made it.
+    /// The key that made the signature.
     pub key: KeyId,
     /// The parsed file.
     pub file: CocoFile,
 }
 
-/// Verifies and then parses a store's coco file. A store's file may not ask for engine arguments
-/// or the host's network: nobody consented to those by fetching it.
-pub fn config_file(
+/// Verifies and then parses a store's coco file. A store's file may not ask for engine arguments or the host's network:
+/// nobody consented to those by fetching it.
+pub fn verify_coco_file(
     name: &ToolName,
-    bytes: Vec<u8>,
+    bytes: &[u8],
     signature: Vec<u8>,
     trusted: &[TrustedKey],
     what: &str,
-) -> Result<Signed, Error> {
-    let keys: Vec<PublicKey> = trusted.iter().map(|trusted| trusted.key.clone()).collect();
-    let verified = signature::verify(bytes, &signature, &keys, &Subject::Config(name.clone()))
+) -> Result<SignedFile, Error> {
+    let verified = keyring::verify(bytes, &signature, trusted, &Subject::Config(name.clone()))
         .map_err(|reason| Error::Signature { what: what.to_owned(), reason })?;
     let file = config::parse(verified.bytes()).map_err(|error| Error::Config { file: what.into(), error })?;
     if let Some(error) = config::unfit_for_store(&file) {
@@ -98,12 +86,13 @@ pub fn config_file(
     }
     let unknown = || Error::Signature { what: what.to_owned(), reason: signature::UNKNOWN_KEY.to_owned() };
     let key = trusted.get(verified.signer()).ok_or_else(unknown)?.id.clone();
-    Ok(Signed { verified, signature, key, file })
+    Ok(SignedFile { verified, signature, key, file })
 }
 
 fn verify(name: &str, subject: &Subject) -> Result<Verified, Error> {
-    signature::verify(embedded(name)?, &embedded(&format!("{name}.minisig"))?, &keys()?, subject)
-        .map_err(|reason| Error::Signature { what: format!("{name} in the bundled store"), reason })
+    let signature = embedded(&format!("{name}.minisig"))?;
+    keyring::verify(&embedded(name)?, &signature, &[keyring::built_in()?], subject)
+        .map_err(|reason| Error::Signature { what: format!("{name} in {BUNDLED}"), reason })
 }
 
 fn embedded(name: &str) -> Result<Vec<u8>, Error> {
@@ -123,7 +112,7 @@ mod tests {
         let index = index().unwrap();
         assert!(index.tools.len() >= 30, "{}", index.tools.len());
         for entry in &index.tools {
-            let signed = bundled(&entry.name).unwrap();
+            let signed = coco_file(&entry.name).unwrap();
             assert_eq!(signed.verified.revision(), entry.revision);
             assert_eq!(signed.file.tool, entry.tool);
         }
@@ -132,22 +121,17 @@ mod tests {
 
     #[test]
     fn another_tools_file_is_refused_under_this_name() {
-        let eslint = bundled(&ToolName::new("eslint").unwrap()).unwrap();
+        let eslint = coco_file(&ToolName::new("eslint").unwrap()).unwrap();
         let name = ToolName::new("prettier").unwrap();
-        let error = config_file(
-            &name,
-            eslint.verified.bytes().to_vec(),
-            eslint.signature,
-            &[keyring::built_in().unwrap()],
-            "x",
-        )
-        .unwrap_err();
+        let error =
+            verify_coco_file(&name, eslint.verified.bytes(), eslint.signature, &[keyring::built_in().unwrap()], "x")
+                .unwrap_err();
         assert!(error.to_string().contains("name=eslint"), "{error}");
     }
 
     #[test]
     fn what_is_not_there_gets_a_suggestion() {
-        let error = bundled(&ToolName::new("eslnt").unwrap()).unwrap_err();
+        let error = coco_file(&ToolName::new("eslnt").unwrap()).unwrap_err();
         assert_eq!(error.hint(), "did you mean eslint?");
     }
 }

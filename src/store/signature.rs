@@ -1,18 +1,14 @@
-//! Signed bytes: a minisign signature, prehashed only, whose trusted comment says what the bytes
-//! are, and the index of a store. Pure; shared with `build.rs`.
+//! Signed bytes: a minisign signature, prehashed only, whose trusted comment says what the bytes are. Pure; shared with
+//! `build.rs`.
 //!
-//! Verify, then parse: [`verify`] hands out [`Verified`] bytes, and the parsers of this program
-//! that read store files take nothing else.
+//! Verify, then parse: [`verify`] hands out [`Verified`] bytes, and the parsers of store files take nothing else.
 
 use minisign_verify::{PublicKey, Signature};
 
-use crate::json::{self, JsonError};
-use crate::names::{ToolName, ToolSpec};
+use crate::names::ToolName;
 
 /// The largest signature file, in bytes. minisign's own has about 330.
 pub const MAX_SIGNATURE: usize = 1024;
-/// The largest index, in bytes.
-pub const MAX_INDEX: usize = 256 * 1024;
 
 /// What [`verify`] says when none of the keys made the signature.
 pub const UNKNOWN_KEY: &str = "it was made by an unknown key";
@@ -60,7 +56,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// The very bytes that were verified.
+    /// The bytes that were verified.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -79,25 +75,9 @@ impl Verified {
 /// Reads a minisign public key file: a comment line and the key.
 ///
 /// # Errors
-/// Anything else.
+/// A sentence that says why the text is not such a file.
 pub fn public_key(text: &str) -> Result<PublicKey, String> {
-    PublicKey::decode(text.trim_end()).map_err(|error| format!("no minisign public key: {error}"))
-}
-
-/// The number of a minisign public key, as minisign prints it: eight bytes, the last one first. The key
-/// is the second line of its file, base 64 of two bytes of algorithm, the number and the key itself.
-pub fn key_number(text: &str) -> Option<String> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let line = text.lines().nth(1)?.as_bytes();
-    let mut bits: u128 = 0;
-    // 16 letters are 12 bytes, of which ten are wanted.
-    for letter in line.get(..16)? {
-        let value = ALPHABET.iter().position(|known| known == letter)?;
-        bits = bits << 6 | u128::try_from(value).ok()?;
-    }
-    let bytes = bits.to_be_bytes();
-    let number: Vec<String> = bytes.get(6..14)?.iter().rev().map(|byte| format!("{byte:02X}")).collect();
-    Some(number.concat())
+    PublicKey::decode(text.trim_end()).map_err(|error| format!("not a minisign public key: {error}"))
 }
 
 /// Checks that `signature` by one of `keys` covers `bytes` and says that they are `subject`.
@@ -121,7 +101,7 @@ pub fn verify(bytes: Vec<u8>, signature: &[u8], keys: &[PublicKey], subject: &Su
             }
             Err(minisign_verify::Error::UnexpectedKeyId) => UNKNOWN_KEY.clone_into(&mut reason),
             Err(minisign_verify::Error::UnexpectedAlgorithm) => {
-                return Err("it is of the legacy kind, not prehashed".to_owned());
+                return Err("it is a legacy signature, not a prehashed one".to_owned());
             }
             Err(_) => return Err("the file or its signature was changed".to_owned()),
         }
@@ -129,10 +109,10 @@ pub fn verify(bytes: Vec<u8>, signature: &[u8], keys: &[PublicKey], subject: &Su
     Err(reason)
 }
 
-/// Four lines, no more: what minisign writes. A decoder that stops after the fourth would let
-/// anything follow.
+/// Takes four lines, as minisign writes them, and no more: the decoder stops after the fourth and would let anything
+/// follow.
 fn decode(signature: &[u8]) -> Result<Signature, String> {
-    let malformed = || "it is no minisign signature".to_owned();
+    let malformed = || "it is not a minisign signature".to_owned();
     if signature.len() > MAX_SIGNATURE {
         return Err(malformed());
     }
@@ -145,87 +125,4 @@ fn decode(signature: &[u8]) -> Result<Signature, String> {
         return Err(malformed());
     }
     Signature::decode(body).map_err(|_| malformed())
-}
-
-/// A store's index: what it holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Index {
-    /// Raised with every change of the store.
-    pub revision: u64,
-    /// The day after which the index is stale, `YYYY-MM-DD`.
-    pub expires: String,
-    /// The tools, in the order of their names.
-    pub tools: Vec<IndexEntry>,
-}
-
-/// One tool of an [`Index`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexEntry {
-    /// The tool's name.
-    pub name: ToolName,
-    /// The revision of its coco file.
-    pub revision: u64,
-    /// What mise installs.
-    pub tool: ToolSpec,
-    /// One line for people.
-    pub description: String,
-}
-
-impl Index {
-    /// Parses an index that was verified.
-    ///
-    /// # Errors
-    /// Where it is not of the form `{"revision": N, "expires": "YYYY-MM-DD", "tools": {NAME:
-    /// {"revision": N, "tool": SPEC, "description": TEXT}}}`.
-    pub fn parse(verified: &Verified) -> Result<Index, JsonError> {
-        let root = json::parse(verified.bytes(), MAX_INDEX)?;
-        let wrong =
-            |place: &str| JsonError::new(place, "missing or of the wrong type", "make the index anew with make sign");
-        let revision = root.member("revision").and_then(json::Value::integer).ok_or_else(|| wrong("/revision"))?;
-        if revision != verified.revision() {
-            return Err(JsonError::new(
-                "/revision",
-                "another revision than the signature's",
-                "make the index anew with make sign",
-            ));
-        }
-        let expires = root
-            .member("expires")
-            .and_then(json::Value::text)
-            .filter(|day| is_date(day))
-            .ok_or_else(|| wrong("/expires"))?;
-        let Some(json::Value::Object(members)) = root.member("tools") else {
-            return Err(wrong("/tools"));
-        };
-        let mut tools = Vec::new();
-        for (name, entry) in members {
-            let place = format!("/tools/{}", json::escape(name));
-            let field = |key: &str| {
-                entry.member(key).and_then(json::Value::text).ok_or_else(|| wrong(&format!("{place}/{key}")))
-            };
-            tools.push(IndexEntry {
-                name: ToolName::new(name)
-                    .map_err(|message| JsonError::new(&place, message, "make the index anew with make sign"))?,
-                revision: entry.member("revision").and_then(json::Value::integer).ok_or_else(|| wrong(&place))?,
-                tool: ToolSpec::new(field("tool")?)
-                    .map_err(|message| JsonError::new(&place, message, "make the index anew with make sign"))?,
-                description: field("description")?.to_owned(),
-            });
-        }
-        tools.sort_by(|left, right| left.name.cmp(&right.name));
-        Ok(Index { revision, expires: expires.to_owned(), tools })
-    }
-
-    /// The entry of a tool.
-    pub fn entry(&self, name: &ToolName) -> Option<&IndexEntry> {
-        self.tools.iter().find(|entry| entry.name == *name)
-    }
-}
-
-fn is_date(day: &str) -> bool {
-    day.len() == 10
-        && day.bytes().enumerate().all(|(position, byte)| match position {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
 }

@@ -13,7 +13,7 @@ use crate::facts::{AtHome, Consent};
 use crate::host::World;
 use crate::json::JsonError;
 use crate::names::ToolName;
-use crate::store::bundled::{self, Signed};
+use crate::store::bundled::{self, SignedFile};
 use crate::store::keyring::{self, KeyId};
 use crate::store::signature::{MAX_SIGNATURE, Subject, UNKNOWN_KEY, verify};
 use crate::sys::files::{make_private, read_limited, write_atomically};
@@ -60,7 +60,7 @@ pub fn path(world: &World, name: &ToolName) -> PathBuf {
 pub fn read(world: &World, name: &ToolName) -> Result<Vec<u8>, Error> {
     let path = path(world, name);
     let bytes = read_limited(&path, MAX_FILE).map_err(Error::io("read", &path))?;
-    bytes.ok_or_else(|| Error::UnknownTool { name: name.to_string(), in_store: bundled::bundle_has(name) })
+    bytes.ok_or_else(|| Error::UnknownTool { name: name.to_string(), in_store: bundled::contains(name) })
 }
 
 /// Loads a tool's coco file.
@@ -163,7 +163,7 @@ pub fn came_from(world: &World, name: &ToolName) -> Option<CameFrom> {
 
 /// Writes a coco file that was verified, its signature, and where it came from. Whenever this is
 /// interrupted, the file is the old or the new one, and a signature of it is there.
-pub fn write(world: &World, name: &ToolName, signed: &Signed, from: &str) -> Result<(), Error> {
+pub fn write(world: &World, name: &ToolName, signed: &SignedFile, from: &str) -> Result<(), Error> {
     let (signature, new) = (signature_path(world, name), new_signature_path(world, name));
     write_atomically(&came_from_path(world, name), format!("{from}\n{}\n", signed.key.digest).as_bytes())?;
     write_atomically(&new, &signed.signature)?;

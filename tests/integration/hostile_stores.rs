@@ -94,8 +94,8 @@ fn every_bad_answer_is_refused_and_changes_nothing() {
             ("10 GB announced", length(file, "10737418240"), too_large),
             ("a byte more announced", length(file, &(good.len() + 1).to_string()), "the answer was cut off"),
             ("a byte less announced", length(file, &(good.len() - 1).to_string()), signature),
-            ("a negative length", length(file, "-1"), "the answer is no HTTP"),
-            ("no HTTP", Fault::Raw("hello\r\n".repeat(20)), "speaks another protocol"),
+            ("a negative length", length(file, "-1"), "the answer is not HTTP"),
+            ("no HTTP", Fault::Raw("hello\r\n".repeat(20)), "uses another protocol"),
             ("a head without end", Fault::EndlessHead, "can't fetch https://"),
             ("no answer", Fault::Raw(String::new()), "the connection broke"),
             ("half a head", Fault::Raw("HTTP/1.1 200 OK\r\nContent-Le".to_owned()), signature),
@@ -103,9 +103,9 @@ fn every_bad_answer_is_refused_and_changes_nothing() {
             ("503", Fault::Raw("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_owned()), "HTTP status 503"),
             ("304", Fault::Raw("HTTP/1.1 304 Not Modified\r\n\r\n".to_owned()), signature),
             ("a loop", to(&format!("{}/{file}", store.shop.base())), "redirects too often"),
-            ("to http", to(&format!("http://{}/{file}", store.shop.address)), "speaks another protocol"),
-            ("to a file", to(&format!("file://{}", store.place.join(file).display())), "speaks another protocol"),
-            ("to ftp", to("ftp://127.0.0.1/x"), "speaks another protocol"),
+            ("to http", to(&format!("http://{}/{file}", store.shop.address)), "uses another protocol"),
+            ("to a file", to(&format!("file://{}", store.place.join(file).display())), "uses another protocol"),
+            ("to ftp", to("ftp://127.0.0.1/x"), "uses another protocol"),
             ("to nobody", to(&format!("https://{nobody}/{file}")), "nobody answers there"),
         ];
         for (what, fault, words) in cases {
@@ -197,7 +197,7 @@ fn another_hosts_certificate_is_refused() {
         trust(&world, "acme", &store.owner);
         old.set("COCO_CA_BUNDLE", world.path("ca.pem"));
         for name in ["tool", "eslint"] {
-            refuses(what, &world.coco(["get", name]), "its certificate is not trusted, or is another host's");
+            refuses(what, &world.coco(["get", name]), "its certificate is not trusted, or belongs to another host");
         }
         let before = kept(&old);
         refuses(what, &old.coco(["update", "--from", &shop.base(), "tool"]), "its certificate");
@@ -225,7 +225,7 @@ fn only_what_cannot_be_reached_is_replaced_and_only_by_default() {
     let base = format!("https://{address}");
     world.set("COCO_STORE_BASE", &base);
     let got = world.coco(["get", "eslint"]).exits(0);
-    assert!(got.stderr.contains(&format!("warning: {base} can't be reached: the TLS handshake failed")), "{got:?}");
+    assert!(got.stderr.contains(&format!("warning: can't reach {base}: the TLS handshake failed")), "{got:?}");
     assert!(got.stderr.contains("using the bundled store"), "{got:?}");
     assert!(got.text().starts_with("eslint: from the bundled store"), "{got:?}");
     refuses("", &world.coco(["get", "--from", &base, "prettier"]), "the TLS handshake failed");

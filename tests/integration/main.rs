@@ -40,6 +40,7 @@ mod operands;
 mod prune;
 #[cfg(test)]
 mod reading;
+mod records;
 #[cfg(test)]
 mod recursion;
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::path::Path;
 use coco::config::{self, MAX_FILE};
 use coco::json;
 use coco::names::ToolName;
-use coco::store::bundled;
-use coco::store::signature::{self, Index, Subject, verify};
+use coco::store::index::Index;
+use coco::store::keyring;
+use coco::store::signature::{self, Subject, verify};
 use coco::sys::xauthority;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -105,7 +106,8 @@ fn hostile_signatures_never_hold() {
     let good = stored("eslint.json.minisig");
     let floors = [("as good as it was", 15), ("another", 1000)];
     law(3000, &floors, mangled(vec![good.clone()]), |tally, signature| {
-        let outcome = verify(stored("eslint.json"), &signature, &bundled::keys().unwrap(), &subject("eslint.json"));
+        let outcome =
+            verify(stored("eslint.json"), &signature, &[keyring::built_in().unwrap().key], &subject("eslint.json"));
         // All but the first line, the untrusted comment, is covered.
         let covered = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').map(|at| bytes[at..].to_vec());
         let same = covered(&signature) == covered(&good)
@@ -123,7 +125,8 @@ fn hostile_signatures_never_hold() {
 fn hostile_indexes_never_panic() {
     let index = stored("index.json");
     let whole =
-        verify(index.clone(), &stored("index.json.minisig"), &bundled::keys().unwrap(), &Subject::Index).unwrap();
+        verify(index.clone(), &stored("index.json.minisig"), &[keyring::built_in().unwrap().key], &Subject::Index)
+            .unwrap();
     let revision = whole.revision();
     // A letter in the place of another mostly leaves it an index.
     let little = (any::<Pick>(), b'a'..=b'z').prop_map({

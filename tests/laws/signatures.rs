@@ -1,6 +1,6 @@
 //! Signatures: every bit counts, and so does every letter of the trusted comment.
 
-use coco::store::bundled;
+use coco::store::keyring;
 use coco::store::signature::{self, Verified, verify};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -12,7 +12,7 @@ use crate::cases;
 fn refuses_bit_of_file(name: &str, bit: usize) -> bool {
     let mut bytes = stored(name);
     bytes[bit / 8] ^= 1 << (bit % 8);
-    verify(bytes, &stored(&format!("{name}.minisig")), &bundled::keys().unwrap(), &subject(name)).is_err()
+    verify(bytes, &stored(&format!("{name}.minisig")), &[keyring::built_in().unwrap().key], &subject(name)).is_err()
 }
 
 /// The same for its signature. The untrusted comment is what it says: nobody reads it, and nothing
@@ -21,7 +21,7 @@ fn refuses_bit_of_signature(name: &str, bit: usize) -> bool {
     let mut signature = stored(&format!("{name}.minisig"));
     let comment = b"untrusted comment: ".len()..signature.iter().position(|byte| *byte == b'\n').unwrap();
     signature[bit / 8] ^= 1 << (bit % 8);
-    match verify(stored(name), &signature, &bundled::keys().unwrap(), &subject(name)) {
+    match verify(stored(name), &signature, &[keyring::built_in().unwrap().key], &subject(name)) {
         Err(_) => true,
         Ok(verified) => comment.contains(&(bit / 8)) && verified.bytes() == stored(name),
     }
@@ -32,8 +32,12 @@ fn every_file_of_the_store_holds_as_it_is() {
     let names = signed_files();
     assert!(names.len() >= 32, "{names:?}");
     for name in names {
-        let outcome =
-            verify(stored(&name), &stored(&format!("{name}.minisig")), &bundled::keys().unwrap(), &subject(&name));
+        let outcome = verify(
+            stored(&name),
+            &stored(&format!("{name}.minisig")),
+            &[keyring::built_in().unwrap().key],
+            &subject(&name),
+        );
         let _: Verified = outcome.unwrap_or_else(|reason| panic!("{name}: {reason}"));
     }
 }
@@ -75,7 +79,7 @@ proptest! {
     #[test]
     fn a_signature_is_for_one_name(pair in subsequence(signed_files(), 2)) {
         let [first, second] = pair.as_slice() else { panic!("{pair:?}") };
-        let keys = bundled::keys().unwrap();
+        let keys = [keyring::built_in().unwrap().key];
         let signature = |name: &str| stored(&format!("{name}.minisig"));
         prop_assert!(verify(stored(first), &signature(first), &keys, &subject(second)).is_err());
         prop_assert!(verify(stored(second), &signature(first), &keys, &subject(second)).is_err());
