@@ -40,6 +40,7 @@ mod operands;
 mod prune;
 #[cfg(test)]
 mod reading;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod recursion;
