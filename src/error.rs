@@ -25,6 +25,13 @@ pub enum Error {
         /// What to type.
         hint: String,
     },
+    /// coco has no such command.
+    UnknownCommand {
+        /// The word that was typed, printable.
+        word: String,
+        /// What to type.
+        hint: String,
+    },
     /// There is no coco file of that name.
     UnknownTool {
         /// The name, printable.
@@ -249,6 +256,7 @@ impl Error {
                 "set COCO_RUNTIME to podman or docker, and check what that name leads to".to_owned()
             }
             Error::Usage { hint, .. }
+            | Error::UnknownCommand { hint, .. }
             | Error::Store { hint, .. }
             | Error::Exists { hint, .. }
             | Error::Mount { hint, .. }
@@ -279,6 +287,7 @@ impl fmt::Display for Error {
             | Error::Store { message, .. }
             | Error::Engine { message, .. }
             | Error::Sandbox { message, .. } => formatter.write_str(message),
+            Error::UnknownCommand { word, .. } => write!(formatter, "unknown command {word}"),
             Error::UnknownTool { name, .. } => write!(formatter, "no coco file for the tool {name}"),
             Error::Config { file, error } => {
                 write!(

@@ -37,7 +37,7 @@ mod cmd;
 use std::ffi::OsString;
 use std::fs;
 
-use crate::cli::table::{Applet, applet};
+use crate::cli::argv0::{Applet, applet};
 use crate::error::Error;
 use crate::host::World;
 use crate::run::Mode;

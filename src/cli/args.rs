@@ -1,4 +1,4 @@
-//! What was typed after the name, by the table in `applet`. Pure; bytes stay bytes.
+//! What was typed after `coco`, parsed by the table of commands. Pure; bytes stay bytes.
 
 use std::ffi::{OsStr, OsString};
 
@@ -6,8 +6,7 @@ use lexopt::Arg;
 
 use crate::cli::table::{COMMANDS, CommandRow, Operands, Switch, SwitchRow, command_row};
 use crate::error::Error;
-use crate::names::{ToolName, nearest};
-use crate::store::bundled;
+use crate::names::nearest;
 use crate::term;
 
 /// What was typed after `coco`.
@@ -32,7 +31,7 @@ pub struct Line {
     pub row: &'static CommandRow,
     /// The switches that were given.
     pub switches: Vec<Switch>,
-    /// The values of those that have one.
+    /// The values of the switches that take one.
     pub values: Vec<(Switch, OsString)>,
     /// The operands. For `run`, the tool and its own arguments.
     pub operands: Vec<OsString>,
@@ -53,15 +52,15 @@ impl Line {
 /// Parses the arguments after `argv[0]`.
 ///
 /// # Errors
-/// [`Error::Usage`] that says what would have been right.
+/// [`Error::Usage`] or [`Error::UnknownCommand`], with a hint that says what to type.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, Error> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let row = match next(&mut parser)? {
         None => return Ok(Typed::Nothing),
         Some(Arg::Long("help") | Arg::Short('h')) => return Ok(Typed::Help),
         Some(Arg::Long("version") | Arg::Short('V')) => return Ok(Typed::Version),
-        Some(Arg::Value(name)) => row(&name)?,
-        Some(other) => return Err(unknown_option(&other, &[], "help")),
+        Some(Arg::Value(name)) => command(&name)?,
+        Some(other) => return Err(unknown_option(&other, &[], None)),
     };
     let mut line = Line { row, switches: Vec::new(), values: Vec::new(), operands: Vec::new() };
     while let Some(argument) = next(&mut parser)? {
@@ -78,11 +77,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, Err
                 Some(SwitchRow { switch, value: None, .. }) => line.switches.push(*switch),
                 Some(SwitchRow { switch, value: Some(_), long, .. }) => {
                     let value = parser.value().map_err(|_| {
-                        Error::usage(format!("--{long} has no value"), format!("coco help {} tells more", row.name))
+                        Error::usage(format!("--{long} needs a value"), format!("coco help {} says which", row.name))
                     })?;
                     line.values.push((*switch, value));
                 }
-                None => return Err(unknown_option(&option, row.switches, row.name)),
+                None => return Err(unknown_option(&option, row.switches, Some(row.name))),
             },
         }
     }
@@ -91,26 +90,28 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, Err
 
 fn next(parser: &mut lexopt::Parser) -> Result<Option<Arg<'_>>, Error> {
     parser.next().map_err(|error| {
-        Error::usage(error.to_string(), "coco help COMMAND lists the options, and which of them have a value")
+        Error::usage(error.to_string(), "coco help COMMAND lists the options and which of them take a value")
     })
 }
 
-fn row(name: &OsString) -> Result<&'static CommandRow, Error> {
-    let typed = term::os(name);
-    name.to_str().and_then(command_row).ok_or_else(|| {
-        let is_tool = ToolName::new(&typed).is_ok_and(|name| bundled::contains(&name));
-        let hint = match (typed.as_str(), nearest(&typed, COMMANDS.iter().map(|row| row.name))) {
+/// The row of a command that was typed.
+///
+/// # Errors
+/// [`Error::UnknownCommand`] with the word and a hint about coco's own commands.
+pub fn command(typed: &OsStr) -> Result<&'static CommandRow, Error> {
+    typed.to_str().and_then(command_row).ok_or_else(|| {
+        let word = term::os(typed);
+        let hint = match (word.as_str(), nearest(&word, COMMANDS.iter().map(|row| row.name))) {
             // What other programs call it.
             ("remove" | "rm" | "uninstall" | "delete", _) => {
                 "coco down NAME removes a tool's link; the README says how to remove the rest".to_owned()
             }
             ("install" | "add", _) => "coco get NAME fetches a tool's coco file, coco up NAME links it".to_owned(),
             ("version", _) => "coco --version".to_owned(),
-            _ if is_tool => format!("a tool runs by its own name after coco up {typed}, or by coco run {typed}"),
             (_, Some(near)) => format!("did you mean coco {near}?"),
             (_, None) => "coco help lists the commands; a tool runs by its own name, or with coco run TOOL".to_owned(),
         };
-        Error::usage(format!("{typed} is no command of coco"), hint)
+        Error::UnknownCommand { word, hint }
     })
 }
 
@@ -122,17 +123,18 @@ fn is(known: &SwitchRow, option: &Arg<'_>) -> bool {
     }
 }
 
-fn unknown_option(option: &Arg<'_>, known: &[SwitchRow], name: &str) -> Error {
+fn unknown_option(option: &Arg<'_>, known: &[SwitchRow], command: Option<&str>) -> Error {
     let (typed, bare) = match option {
         Arg::Long(long) => (format!("--{long}"), (*long).to_owned()),
         Arg::Short(short) => (format!("-{short}"), String::new()),
         Arg::Value(value) => (term::os(value), String::new()),
     };
-    let hint = match nearest(&bare, known.iter().map(|row| row.long)) {
-        Some(near) => format!("did you mean --{near}?"),
-        None => format!("coco help {name} lists the options"),
+    let hint = match (nearest(&bare, known.iter().map(|row| row.long)), command) {
+        (Some(near), _) => format!("did you mean --{near}?"),
+        (None, Some(command)) => format!("coco help {command} lists the options"),
+        (None, None) => "coco help lists the commands; each has its own options".to_owned(),
     };
-    Error::usage(format!("{} is no option here", term::printable(&typed)), hint)
+    Error::usage(format!("unknown option {}", term::printable(&typed)), hint)
 }
 
 fn count(line: Line) -> Result<Line, Error> {
@@ -147,7 +149,7 @@ fn count(line: Line) -> Result<Line, Error> {
     if fits {
         return Ok(line);
     }
-    let what = if given == 0 { "is missing an operand" } else { "has too many operands" };
+    let what = if given == 0 { "needs an operand" } else { "was given too many operands" };
     Err(Error::usage(
         format!("coco {} {what}", line.row.name),
         format!("usage: coco {} {}", line.row.name, line.row.usage),
@@ -185,9 +187,11 @@ mod tests {
             (&["list", "--jsn"], "did you mean --json?"),
             (&["show"], "usage: coco show NAME"),
             (&["list", "x"], "usage: coco list "),
-            (&["--x"], "coco help help lists the options"),
-            (&["list", "--json=x"], "coco help COMMAND lists the options, and which of them have a value"),
-            (&["get", "--from"], "coco help get tells more"),
+            (&["--x"], "coco help lists the commands; each has its own options"),
+            (&["list", "--json=x"], "coco help COMMAND lists the options and which of them take a value"),
+            (&["x"], "coco help lists the commands; a tool runs by its own name, or with coco run TOOL"),
+            (&["uninstall"], "coco down NAME removes a tool's link; the README says how to remove the rest"),
+            (&["get", "--from"], "coco help get says which"),
         ] {
             let error = typed(words).unwrap_err();
             assert_eq!(error.hint(), hint, "{words:?}");

@@ -1,5 +1,6 @@
-//! The command line: who the process is, what was typed, and the one table of commands behind both and help.
+//! The command line: what the process is, what was typed, and the table of commands behind both and help.
 
 pub mod args;
+pub mod argv0;
 pub mod help;
 pub mod table;

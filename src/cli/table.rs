@@ -1,52 +1,6 @@
-//! Who am I? `argv[0]` and the one table of commands, which feeds dispatch, help and completion.
-//!
-//! `argv[0]` is untrusted: the final path component's bytes are taken whole, and a tool is whatever
-//! has a coco file of exactly that name. Pure.
+//! The one table of commands and their switches: the parser, help and completion read it. Pure.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-
-use crate::error::Error;
-use crate::names::ToolName;
-use crate::term;
-
-/// What the process is, by its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Applet {
-    /// `coco`: manages.
-    Manage,
-    /// `coco-init`: the helper inside the sandbox.
-    Init,
-    /// `coco-guard`: starts an engine's build so that it dies with coco.
-    Guard,
-    /// Any other name: that tool.
-    Tool(ToolName),
-}
-
-/// Decides by `argv[0]`.
-///
-/// # Errors
-/// A name that no tool can have.
-pub fn applet(argv0: Option<&OsString>) -> Result<Applet, Error> {
-    let bytes = argv0.map(|name| name.as_bytes()).unwrap_or_default();
-    // Not Path::file_name: it drops a trailing slash and `/.`, and then `x/` would be `x`.
-    let name = bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    match name {
-        b"coco" => Ok(Applet::Manage),
-        b"coco-init" => Ok(Applet::Init),
-        b"coco-guard" => Ok(Applet::Guard),
-        // A login shell's argv[0] starts with a dash; coco is none, and no tool's name starts so.
-        _ => std::str::from_utf8(name)
-            .map_err(|_| format!("{:?} is no tool's name", term::os(OsStr::from_bytes(name))))
-            .and_then(ToolName::new)
-            .map(Applet::Tool)
-            .map_err(|message| Error::BadName {
-                message: format!("started under a name that is no tool's: {message}"),
-            }),
-    }
-}
-
-/// A command of coco's.
+/// A command of coco.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Runs a tool.
@@ -55,9 +9,9 @@ pub enum Command {
     List,
     /// Fetches coco files.
     Get,
-    /// `update`
+    /// Fetches newer coco files.
     Update,
-    /// `key`
+    /// Lists, adds and removes keys.
     Key,
     /// Links tools.
     Up,
@@ -69,9 +23,9 @@ pub enum Command {
     Lint,
     /// Checks signatures.
     Verify,
-    /// Shows what was reached and denied.
+    /// Shows which hosts were reached and denied.
     Log,
-    /// Looks through the store.
+    /// Searches the store.
     Search,
     /// Records consent.
     Allow,
@@ -79,13 +33,13 @@ pub enum Command {
     Upgrade,
     /// Frees space.
     Prune,
-    /// Rebuilds images.
+    /// Rebuilds the images.
     Rebuild,
     /// Prints help.
     Help,
 }
 
-/// A switch. All of coco's own options are switches; what has a value is an operand or a variable.
+/// An option of coco's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Switch {
     /// `--dry-run`
@@ -120,7 +74,7 @@ pub enum Switch {
     Denied,
 }
 
-/// One row of the table of switches of a command.
+/// One option of a command.
 #[derive(Debug)]
 pub struct SwitchRow {
     /// Which.
@@ -148,7 +102,7 @@ pub enum Operands {
     Any,
     /// One or more.
     Some,
-    /// A tool, and then everything that follows is the tool's.
+    /// A tool; everything after it is the tool's own.
     ToolAndArguments,
 }
 
@@ -180,7 +134,7 @@ const FROM: SwitchRow = SwitchRow {
     long: "from",
     short: None,
     value: Some("URL"),
-    help: "the store at this https or file address, this once",
+    help: "use the store at this https or file address, this once",
 };
 
 const BUNDLED: SwitchRow = switch(Switch::Bundled, "bundled", None, "use only the store inside this program");
@@ -195,10 +149,10 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "TOOL [ARGUMENT...]",
         operands: Operands::ToolAndArguments,
         summary: "run a tool in its sandbox",
-        details: "Everything after TOOL is the tool's own. The exit code is the tool's; 125 means that coco failed, 126 that the engine can't be started, 127 that there is no such tool. The first run builds the image and installs the tool.",
+        details: "Everything after TOOL is the tool's own. The exit code is the tool's; 125 means that coco failed, 126 that the engine can't be started, 127 that the tool is unknown. The first run builds the image and installs the tool.",
         switches: &[
             switch(Switch::DryRun, "dry-run", Some('n'), "print the engine's commands, run nothing"),
-            switch(Switch::Learn, "learn", None, "allow every public host, and propose the allowed_hosts list"),
+            switch(Switch::Learn, "learn", None, "allow every public host; print the allowed_hosts list"),
         ],
     },
     CommandRow {
@@ -207,11 +161,8 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "",
         operands: Operands::None,
         summary: "list the configured tools",
-        details: "One name a line; on a terminal or with --long, a table.",
-        switches: &[
-            switch(Switch::Long, "long", Some('l'), "print a table: tool, version, network, origin, linked"),
-            JSON,
-        ],
+        details: "Prints one name a line; on a terminal or with --long, a table.",
+        switches: &[switch(Switch::Long, "long", Some('l'), "print a table with tool, version, network, origin"), JSON],
     },
     CommandRow {
         command: Command::Get,
@@ -219,7 +170,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "NAME...",
         operands: Operands::Some,
         summary: "fetch coco files from the store",
-        details: "From COCO_STORE_BASE when that is set and answers, else from the store inside this program; it says which. The signature is checked first. A file that is there already is never overwritten.",
+        details: "Fetches from COCO_STORE_BASE if that is set and can be reached, otherwise from the store inside this program, and says which. The signature is checked first. An existing file is never overwritten.",
         switches: &[BUNDLED, FROM],
     },
     CommandRow {
@@ -228,17 +179,12 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "[NAME...]",
         operands: Operands::Any,
         summary: "fetch newer coco files from where they came from",
-        details: "Shows what each grants more and less. What grants more is asked about, and refused where nobody can be asked. Files that you changed are left as they are. The tools themselves stay at their versions: coco upgrade.",
+        details: "Shows what each new file grants in addition, and what it no longer grants. A file that grants more is written only if you agree; without a terminal it is refused. Files that you changed stay as they are. The tools themselves keep their versions; coco upgrade changes those.",
         switches: &[
             BUNDLED,
             FROM,
-            switch(Switch::Yes, "yes", Some('y'), "agree to all that is shown"),
-            switch(
-                Switch::Force,
-                "force",
-                None,
-                "take the store's in place of what you changed; yours is kept beside it",
-            ),
+            switch(Switch::Yes, "yes", Some('y'), "agree to everything that is shown"),
+            switch(Switch::Force, "force", None, "replace files that you changed; yours is kept beside it"),
         ],
     },
     CommandRow {
@@ -246,8 +192,8 @@ pub const COMMANDS: &[CommandRow] = &[
         name: "key",
         usage: "list | add FILE | remove NAME",
         operands: Operands::Some,
-        summary: "the keys that sign coco files: list, add, remove",
-        details: "A store's files hold only if one of these keys signed them. Add a company's with the file that minisign -G wrote (NAME.pub); compare its number with who gave it to you.",
+        summary: "list, add and remove the keys that may sign coco files",
+        details: "A store's files are valid only if one of these keys has signed them. To add a company's key, use the file that minisign -G wrote (NAME.pub), and compare the key's number with its owner.",
         switches: &[JSON],
     },
     CommandRow {
@@ -255,16 +201,11 @@ pub const COMMANDS: &[CommandRow] = &[
         name: "up",
         usage: "[NAME...]",
         operands: Operands::Any,
-        summary: "link tools, so that they run by their names",
-        details: "Links every configured tool, or those named, into ~/.local/bin (COCO_BIN_DIR). What is not coco's own is never replaced.",
+        summary: "link tools, so that they run by their own names",
+        details: "Links every configured tool, or the named ones, into ~/.local/bin (COCO_BIN_DIR). Files that are not coco's links are never replaced.",
         switches: &[
             switch(Switch::Hard, "hard", None, "make hard links"),
-            switch(
-                Switch::Force,
-                "force",
-                None,
-                "link names that hide a shell, sudo, ssh, git, mise or an engine, too",
-            ),
+            switch(Switch::Force, "force", None, "also link names of a shell, sudo, ssh, git, mise or an engine"),
         ],
     },
     CommandRow {
@@ -273,7 +214,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "[NAME...]",
         operands: Operands::Any,
         summary: "remove links",
-        details: "Removes the links that lead to this program, all of them or those named, and nothing else.",
+        details: "Removes the links to this program, all of them or the named ones, and nothing else.",
         switches: &[],
     },
     CommandRow {
@@ -291,8 +232,8 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "[FILE|NAME...]",
         operands: Operands::Any,
         summary: "check coco files",
-        details: "Checks the files, or the configured tools of those names, or all configured tools. Errors exit 1; warnings don't.",
-        switches: &[switch(Switch::Store, "store", None, "also refuse what no store's file may have, and warnings")],
+        details: "Checks these files, or the configured tools of these names, or all configured tools. Exits with 1 for an error, not for a warning.",
+        switches: &[switch(Switch::Store, "store", None, "also refuse warnings, and what a store may not offer")],
     },
     CommandRow {
         command: Command::Verify,
@@ -300,7 +241,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "[NAME...]",
         operands: Operands::Any,
         summary: "check installed coco files against their signatures",
-        details: "Prints store, local or MODIFIED for each; exits 1 when one is MODIFIED.",
+        details: "Prints store, local or MODIFIED for each. Exits with 1 if one is MODIFIED.",
         switches: &[JSON],
     },
     CommandRow {
@@ -309,16 +250,16 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "[TOOL]",
         operands: Operands::Optional,
         summary: "show which hosts tools have reached, and which were denied",
-        details: "Oldest first, of the last few megabytes: time, tool, phase, verdict, host and port, bytes sent and received or the reason.",
-        switches: &[switch(Switch::Denied, "denied", None, "only what was denied"), JSON],
+        details: "Prints the last few megabytes of the log, oldest first: time, tool, phase, verdict, host and port, and the bytes sent and received or the reason of a denial.",
+        switches: &[switch(Switch::Denied, "denied", None, "show only what was denied"), JSON],
     },
     CommandRow {
         command: Command::Search,
         name: "search",
         usage: "[WORD]",
         operands: Operands::Optional,
-        summary: "look through the store inside this program",
-        details: "Finds WORD in names, descriptions and ecosystems; without WORD, prints all. A star marks what is configured.",
+        summary: "search the store inside this program",
+        details: "Searches names, descriptions and ecosystems for WORD; without WORD, prints everything. A star marks the configured tools.",
         switches: &[JSON],
     },
     CommandRow {
@@ -327,9 +268,9 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "NAME",
         operands: Operands::One,
         summary: "agree to a coco file that asks for something dangerous",
-        details: "Prints what the file asks for and records its digest; any change of the file asks again. coco show NAME says more.",
+        details: "Prints what the file asks for and records the file's digest. A change of the file needs a new agreement. coco show NAME prints more.",
         switches: &[
-            switch(Switch::Home, "home", None, "agree also to its being started in your home directory"),
+            switch(Switch::Home, "home", None, "also agree to a start in your home directory"),
             switch(Switch::Revoke, "revoke", None, "take the agreement back"),
         ],
     },
@@ -339,7 +280,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "[NAME...]",
         operands: Operands::Any,
         summary: "install the newest version of tools",
-        details: "A tool stays at the version that was installed until this is called. A version that the coco file pins stays pinned.",
+        details: "A tool stays at its installed version until you run this command. A version that is pinned in the coco file stays.",
         switches: &[],
     },
     CommandRow {
@@ -348,16 +289,16 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "",
         operands: Operands::None,
         summary: "remove download caches",
-        details: "Removes download caches and installations that were replaced, and says how much came free. What a running tool uses is skipped by name.",
-        switches: &[switch(Switch::All, "all", Some('a'), "also remove what belongs to tools without a coco file")],
+        details: "Removes download caches and replaced installations, and prints how much space was freed. What a running tool uses is skipped and named.",
+        switches: &[switch(Switch::All, "all", Some('a'), "also remove everything of tools without a coco file")],
     },
     CommandRow {
         command: Command::Rebuild,
         name: "rebuild",
         usage: "",
         operands: Operands::None,
-        summary: "build the images anew, without cache",
-        details: "Builds every stage that is in use, and reports when the base image's digest has changed.",
+        summary: "build the images again, without cache",
+        details: "Builds every stage that is in use, and reports a changed digest of the base image.",
         switches: &[],
     },
     CommandRow {
@@ -366,8 +307,8 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "[COMMAND]",
         operands: Operands::Optional,
         summary: "print help",
-        details: "With COMMAND, its options.",
-        switches: &[switch(Switch::Names, "names", None, "print the commands' names, one a line, for completion")],
+        details: "Prints the commands, or with COMMAND its operands and options.",
+        switches: &[switch(Switch::Names, "names", None, "print the command names, one a line, for completion")],
     },
 ];
 
@@ -379,28 +320,6 @@ pub fn command_row(name: &str) -> Option<&'static CommandRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn by(name: &[u8]) -> Result<Applet, Error> {
-        applet(Some(&OsStr::from_bytes(name).to_owned()))
-    }
-
-    #[test]
-    fn the_whole_last_component_counts() {
-        assert_eq!(by(b"/usr/bin/coco").unwrap(), Applet::Manage);
-        assert_eq!(by(b"./coco").unwrap(), Applet::Manage);
-        for name in ["python3.12", "eslint", "coco.exe", "cocox", "xcoco"] {
-            assert_eq!(by(format!("../x/{name}").as_bytes()).unwrap(), Applet::Tool(ToolName::new(name).unwrap()));
-        }
-    }
-
-    #[test]
-    fn hostile_names_are_errors() {
-        let long = vec![b'a'; 100_000];
-        for name in [&b""[..], b"-bash", b"eslint/", b"a/..", b".", b"a\n", b"a b", b"\xff", b"COCO", &long] {
-            assert!(by(name).is_err(), "{name:?}");
-        }
-        assert!(applet(None).is_err());
-    }
 
     #[test]
     fn the_table_is_sound() {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use crate::cli::args::{self, Line, Typed};
 use crate::cli::help;
-use crate::cli::table::{Command, Switch, command_row};
+use crate::cli::table::{Command, Switch};
 use crate::engine::{Engine, discover};
 use crate::error::Error;
 use crate::facts::Facts;
@@ -15,6 +15,7 @@ use crate::names::ToolName;
 use crate::plan::record::Record;
 use crate::policy::{self, Policy};
 use crate::run::{self, Mode};
+use crate::store::bundled;
 use crate::tools::{self, tool_name};
 use crate::{explain, plan, term};
 
@@ -31,7 +32,7 @@ mod verify;
 
 /// Runs what was typed after `coco`.
 pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
-    let line = match args::parse(arguments)? {
+    let line = match args::parse(arguments).map_err(hint_at_tool)? {
         Typed::Nothing => {
             term::out(&help::overview());
             return Ok(1);
@@ -66,6 +67,17 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
     }
 }
 
+/// Says how a tool is run, where its name was typed as a command.
+fn hint_at_tool(error: Error) -> Error {
+    match error {
+        Error::UnknownCommand { word, .. } if ToolName::new(&word).is_ok_and(|name| bundled::contains(&name)) => {
+            let hint = format!("a tool runs by its own name after coco up {word}, or by coco run {word}");
+            Error::UnknownCommand { word, hint }
+        }
+        error => error,
+    }
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "the end of most commands, in their own type")]
 fn print(text: &str) -> Result<u8, Error> {
     term::out(text);
@@ -83,10 +95,7 @@ fn help(line: &Line) -> Result<u8, Error> {
         return print(&help::names());
     }
     let Some(name) = line.operands.first() else { return print(&help::overview()) };
-    match name.to_str().and_then(command_row) {
-        Some(row) => print(&help::command(row)),
-        None => Err(Error::usage(format!("{} is no command of coco", term::os(name)), "coco help lists the commands")),
-    }
+    print(&help::command(args::command(name).map_err(hint_at_tool)?))
 }
 
 fn run(world: &World, line: &Line) -> Result<u8, Error> {

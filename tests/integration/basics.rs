@@ -97,17 +97,20 @@ fn every_command_has_help_of_its_own() {
 #[test]
 fn an_unknown_command_gets_a_suggestion() {
     let world = World::new();
-    let ended = world.coco(["lst"]).fails(125, "lst is no command of coco");
+    let ended = world.coco(["lst"]).fails(125, "unknown command lst");
     assert_eq!(ended.hint(), "did you mean coco list?");
-    world.coco(["help", "lst"]).fails(125, "lst is no command of coco");
-    world.coco(["list", "--jsn"]).fails(125, "--jsn is no option here");
+    // A tool's name is no command, but it is known what was meant.
+    let tool = world.coco(["eslint"]).fails(125, "unknown command eslint");
+    assert_eq!(tool.hint(), "a tool runs by its own name after coco up eslint, or by coco run eslint");
+    world.coco(["help", "lst"]).fails(125, "unknown command lst");
+    world.coco(["list", "--jsn"]).fails(125, "unknown option --jsn");
     world.coco(["list", "extra"]).fails(125, "too many operands");
-    world.coco(["show"]).fails(125, "is missing an operand");
+    world.coco(["show"]).fails(125, "needs an operand");
 }
 
 #[test]
 fn an_unknown_command_can_not_write_to_the_terminal() {
-    let ended = World::new().coco(["\x1b]0;title\x07"]).fails(125, "is no command of coco");
+    let ended = World::new().coco(["\x1b]0;title\x07"]).fails(125, "unknown command ");
     assert!(!ended.stderr.contains('\x1b') && !ended.stderr.contains('\x07'), "{ended:?}");
 }
 

@@ -129,7 +129,7 @@ fn hostile_names_run_nothing() {
     ] {
         let mut command = world.command(PROGRAM);
         command.arg0(OsStr::from_bytes(name)).arg("--privileged");
-        let ended = finish(command).fails(125, "started under a name that is no tool's");
+        let ended = finish(command).fails(125, "started under a name that is not valid for a tool");
         assert_eq!(ended.stderr.lines().count(), 2, "{ended:?}");
         assert!(ended.stderr.len() < 2000, "the whole name is printed: {} bytes", ended.stderr.len());
         assert!(!ended.stderr.contains('\x1b'), "{ended:?}");

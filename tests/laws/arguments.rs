@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use coco::cli::args;
-use coco::cli::table::{Applet, applet};
+use coco::cli::argv0::{Applet, applet};
 use coco::engine::EngineKind;
 use coco::names::{
     AptName, EnvName, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolName, ToolSpec,
