@@ -33,7 +33,7 @@ pub enum Mode {
 /// Whatever kept the tool from being started; its own failure is an exit code.
 pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) -> Result<u8, Error> {
     let tool = tools::load(world, name)?;
-    let facts = Facts::gather(world, &tool.file, tools::consent(world, name))?;
+    let facts = Facts::gather(world, &tool.file, tools::consent::read(world, name))?;
     let mut policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
     if mode == Mode::DangerousLearn {
         policy = policy.dangerous_learn();

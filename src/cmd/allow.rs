@@ -15,7 +15,7 @@ use crate::tools;
 /// Shows what a coco file asks for and records that the user agrees, or takes that back.
 pub fn allow(world: &World, line: &Line, name: &ToolName) -> Result<u8, Error> {
     if line.has(Switch::Revoke) {
-        let was = tools::revoke(world, name)?;
+        let was = tools::consent::revoke(world, name)?;
         return print(if was { "taken back\n" } else { "there was no agreement\n" });
     }
     let tool = tools::load(world, name)?;
@@ -38,6 +38,6 @@ pub fn allow(world: &World, line: &Line, name: &ToolName) -> Result<u8, Error> {
     for need in &needs {
         term::out(&format!("{name} may now have {}\n", term::printable(&need.to_string())));
     }
-    tools::agree(world, &tool, home)?;
+    tools::consent::record(world, &tool, home)?;
     print(&format!("this holds until {} changes; coco allow --revoke {name} takes it back\n", term::path(&tool.path)))
 }

@@ -1,5 +1,6 @@
-//! `coco get`: the moment when a stranger's permissions enter the machine.
+//! `coco get`: fetches coco files, by which somebody else's permissions come to this machine.
 
+use super::reported;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
@@ -7,16 +8,15 @@ use crate::host::World;
 use crate::names::ToolName;
 use crate::store::{BUNDLED, Fallback, Store, remote};
 use crate::sys::lock::{Lock, lock_exclusive};
+use crate::tools::origin;
 use crate::{explain, term, tools};
 
-use super::reported;
-
-/// Fetches coco files; each stands or falls alone.
+/// Fetches coco files. One that fails does not stop the others.
 pub fn get(world: &World, line: &Line) -> Result<u8, Error> {
     let mut failed = 0;
     let mut names = Vec::new();
     for operand in &line.operands {
-        match crate::tools::tool_name(operand).and_then(|name| absent(world, &name).map(|()| name)) {
+        match tools::tool_name(operand).and_then(|name| refuse_existing(world, &name).map(|()| name)) {
             Ok(name) => names.push(name),
             Err(error) => {
                 error.report();
@@ -24,7 +24,7 @@ pub fn get(world: &World, line: &Line) -> Result<u8, Error> {
             }
         }
     }
-    // A store is not asked for what can't be had.
+    // Without a name that can be fetched, no store is asked.
     if !names.is_empty() {
         let _lock = lock(world)?;
         match open(world, line, None) {
@@ -45,22 +45,15 @@ pub fn get(world: &World, line: &Line) -> Result<u8, Error> {
     reported(failed)
 }
 
-/// Only one coco changes coco files.
-pub fn lock(world: &World) -> Result<Lock, Error> {
-    lock_exclusive(&world.directories.tools.join(".lock"), || {
-        term::say("waiting for another coco that changes coco files or keys");
-    })
-}
-
 fn get_one(world: &World, name: &ToolName, store: &Store) -> Result<(), Error> {
     // Another coco may have fetched it while this one waited.
-    absent(world, name)?;
+    refuse_existing(world, name)?;
     let path = tools::path(world, name);
     let signed = store.coco_file(world, name)?;
-    tools::write(world, name, &signed, store.name())?;
+    origin::write(world, name, &signed, store.name())?;
     term::out(&format!(
         "{name}: from {}, revision {}, written to {}\n",
-        place(store),
+        described(store),
         signed.verified.revision(),
         term::path(&path)
     ));
@@ -68,40 +61,46 @@ fn get_one(world: &World, name: &ToolName, store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses what is there already.
-fn absent(world: &World, name: &ToolName) -> Result<(), Error> {
+fn refuse_existing(world: &World, name: &ToolName) -> Result<(), Error> {
     let path = tools::path(world, name);
     match path.symlink_metadata() {
         Err(_) => Ok(()),
         Ok(_) => Err(Error::Exists {
             path,
-            hint: format!("coco get never replaces a file; for a newer one: coco update {name}"),
+            hint: format!("coco get never replaces a file; to fetch a newer one: coco update {name}"),
         }),
     }
 }
 
-/// A store in a sentence, with whose it is: of the bundled one everybody knows.
-fn place(store: &Store) -> String {
+/// A store in a sentence. Of one at an address, the key is named too.
+fn described(store: &Store) -> String {
     match store.name() {
         BUNDLED => BUNDLED.to_owned(),
         base => format!("the store at {base}, key {} {}", store.key().name, store.key().id.number),
     }
 }
 
-/// The store that is meant: the one that was typed, where a file came from, the one of the environment, or the
-/// bundled one. That one serves in the place of the environment's where it can't be reached.
-pub fn open(world: &World, line: &Line, came_from: Option<&str>) -> Result<Store, Error> {
+/// Waits for the lock that whoever changes coco files or keys takes.
+pub fn lock(world: &World) -> Result<Lock, Error> {
+    lock_exclusive(&world.directories.tools.join(".lock"), || {
+        term::say("waiting for another coco that changes coco files or keys");
+    })
+}
+
+/// The store to use: the one that was typed, the one that a file was fetched from, the one of the environment, or the
+/// bundled one. The bundled one also replaces the environment's where that can't be reached.
+pub fn open(world: &World, line: &Line, source: Option<&str>) -> Result<Store, Error> {
     let typed = line.value(Switch::From);
     if line.has(Switch::Bundled) {
         return match typed {
             None => Store::bundled(),
-            Some(_) => Err(Error::usage("--bundled and --from are two stores", "name one of them")),
+            Some(_) => Err(Error::usage("--bundled and --from name two stores", "use only one of them")),
         };
     }
     let usual = remote::base_url(world, None)?;
-    let base = match (typed, came_from) {
+    let base = match (typed, source) {
         (Some(_), _) => remote::base_url(world, typed)?,
-        (None, Some(address)) if remote::is_store_url(address) => Some(address.to_owned()),
+        (None, Some(source)) if remote::is_store_url(source) => Some(source.to_owned()),
         (None, _) => usual.clone(),
     };
     let Some(base) = base else { return Store::bundled() };

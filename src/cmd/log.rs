@@ -1,4 +1,4 @@
-//! `coco log`: the journal of the brokers.
+//! `coco log`: which hosts were reached and denied, from the proxy's log.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -14,10 +14,10 @@ use crate::network::log::older;
 use crate::tools::tool_name;
 use crate::{plan, term};
 
-/// The longest line that is read, in bytes; the broker's own have less than a tenth.
+/// The longest line that is read, in bytes; the proxy's own have less than a tenth of it.
 const MAX_LINE: usize = 16 << 10;
 
-/// Prints the journal, or the part of it that was asked for.
+/// Prints the log, or the part of it that was asked for.
 pub fn log(world: &World, line: &Line) -> Result<u8, Error> {
     let tool = line.operands.first().map(|name| tool_name(name)).transpose()?;
     let path = plan::journal(world);
@@ -34,10 +34,10 @@ pub fn log(world: &World, line: &Line) -> Result<u8, Error> {
             found.push((field("time"), text, row));
         }
     }
-    // A connection is written down at its end, with the time of its beginning.
+    // A connection is logged at its end, with the time of its start.
     found.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     match tool.filter(|_| found.is_empty()) {
-        Some(tool) => term::say(&format!("nothing is on record for {tool}")),
+        Some(tool) => term::say(&format!("the log has nothing about {tool}")),
         None if line.has(Switch::Json) => {
             for (_, text, _) in &found {
                 term::out(&format!("{text}\n"));
@@ -69,7 +69,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The lines of a file that may not be there; what is no text or too long is passed over.
+/// The lines of a file, which may be missing. Lines that are not UTF-8 or too long are left out.
 fn lines(path: &Path) -> Result<Vec<String>, Error> {
     let file = match File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
         Ok(file) => file,

@@ -1,4 +1,4 @@
-//! `coco prune`: frees what can be fetched again.
+//! `coco prune`: removes what can be downloaded again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
             if line.has(Switch::All) && !tools::path(world, &name).exists() {
                 tally.remove_tool(&own, &name);
                 if !own.exists() {
-                    // Without its directory the record is invalid anyway.
+                    // A record without its directory is not valid anyway.
                     let _ = fs::remove_file(&record);
                 }
                 continue;
@@ -62,7 +62,7 @@ fn tools_in(volumes: &Path) -> Vec<ToolName> {
     names
 }
 
-/// What prune has done so far. One directory that can't be removed does not keep the others.
+/// What prune has done so far. A directory that can't be removed does not stop it.
 #[derive(Debug, Default)]
 struct Tally {
     freed: u64,
@@ -81,8 +81,8 @@ impl Tally {
         }
     }
 
-    /// Removes a tool's own directory unless a process uses something in it. The names in it are
-    /// coco's; what lies deeper is the tool's, and no lock.
+    /// Removes a tool's own directory unless a process uses something in it. The directories in it are
+    /// coco's, and locked while they are used; what is deeper is the tool's.
     fn remove_tool(&mut self, own: &Path, name: &ToolName) {
         let children = fs::read_dir(own).into_iter().flatten().filter_map(Result::ok);
         let locks: Result<Vec<_>, InUse> = children.map(|entry| lock_unused(&entry.path())).collect();

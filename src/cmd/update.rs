@@ -1,30 +1,29 @@
-//! `coco update`: newer coco files, and what they grant more and less.
+//! `coco update`: fetches newer coco files, and shows what they grant in addition and no longer.
 
+use super::get::{self, lock};
+use super::reported;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::config::{self, CocoFile};
 use crate::error::Error;
 use crate::host::World;
 use crate::names::ToolName;
-use crate::policy::permissions::{Difference, difference};
+use crate::policy::permissions::{self, Difference, difference};
 use crate::store::bundled::SignedFile;
 use crate::store::keyring::{self, KeyId};
 use crate::store::rotation::KeyRotations;
 use crate::store::{BUNDLED, Store};
-use crate::tools::{self, CameFrom, Origin};
-use crate::{explain, term};
+use crate::tools::origin::{self, Origin, Source};
+use crate::{explain, term, tools};
 
-use super::get::{self, lock};
-use super::reported;
-
-/// Updates the named tools, or all that came from a store; each stands or falls alone.
+/// Updates the named tools, or all that were fetched from a store. One that fails does not stop the others.
 pub fn update(world: &World, line: &Line) -> Result<u8, Error> {
     let names = tools::named_or_all(world, &line.operands)?;
     let _lock = lock(world)?;
     let mut failed = 0;
-    let mut open = Open::default();
+    let mut stores = Stores::default();
     for name in names {
-        if let Err(error) = update_one(world, line, &name, &mut open) {
+        if let Err(error) = update_one(world, line, &name, &mut stores) {
             error.report();
             failed += 1;
         }
@@ -32,58 +31,58 @@ pub fn update(world: &World, line: &Line) -> Result<u8, Error> {
     reported(failed)
 }
 
-/// The stores that were asked already, by where a file came from.
+/// The stores that were opened, or not, by the store that a file was fetched from.
 #[derive(Default)]
-struct Open(Vec<(Option<String>, Option<Store>)>);
+struct Stores(Vec<(Option<String>, Option<Store>)>);
 
-impl Open {
-    /// Asks each store once, also when it fails.
-    fn store(&mut self, world: &World, line: &Line, name: &ToolName, from: Option<&str>) -> Result<&Store, Error> {
-        if !self.0.iter().any(|(known, _)| known.as_deref() == from) {
-            let (opened, failed) = match get::open(world, line, from) {
+impl Stores {
+    /// Opens each store once, also when that fails.
+    fn open(&mut self, world: &World, line: &Line, name: &ToolName, source: Option<&str>) -> Result<&Store, Error> {
+        if !self.0.iter().any(|(known, _)| known.as_deref() == source) {
+            let (opened, failed) = match get::open(world, line, source) {
                 Ok(opened) => (Some(opened), None),
                 Err(error) => (None, Some(error)),
             };
-            self.0.push((from.map(str::to_owned), opened));
+            self.0.push((source.map(str::to_owned), opened));
             if let Some(error) = failed {
                 return Err(error);
             }
         }
-        let found = self.0.iter().find(|(known, _)| known.as_deref() == from);
+        let found = self.0.iter().find(|(known, _)| known.as_deref() == source);
         found.and_then(|(_, opened)| opened.as_ref()).ok_or_else(|| Error::Store {
-            message: format!("{name} is not updated: what its store did is told above"),
+            message: format!("{name} is not updated: its store failed, see the error above"),
             hint: "try again later".to_owned(),
         })
     }
 }
 
-/// What an update has to fit.
-struct Held {
-    /// The revision of the file that is there; none where nobody vouches for it.
+/// The installed file, which an update has to fit.
+struct Installed {
+    /// Its revision; none where no trusted key has signed it.
     revision: Option<u64>,
-    /// The digest of its key; none where the user no longer trusts that.
+    /// The digest of its key; none where that is not trusted any more.
     key: Option<String>,
 }
 
-/// What holds the file that is there; `None` where it is the user's own, which is then said.
-fn held(
+/// The installed file, if it may be replaced. Where it is the user's own, that is printed.
+fn installed(
     world: &World,
     line: &Line,
     name: &ToolName,
     old: &[u8],
-    came_from: Option<&CameFrom>,
-) -> Result<Option<Held>, Error> {
-    let words = match (tools::origin(world, name, old)?, came_from) {
+    source: Option<&Source>,
+) -> Result<Option<Installed>, Error> {
+    let words = match (origin::origin(world, name, old)?, source) {
         (Origin::Store { revision, key }, _) => {
-            return Ok(Some(Held { revision: Some(revision), key: Some(key.digest) }));
+            return Ok(Some(Installed { revision: Some(revision), key: Some(key.digest) }));
         }
-        (Origin::Modified(_), Some(from)) if !keyring::keys(world)?.iter().any(|key| key.id.digest == from.key) => {
-            return Ok(Some(Held { revision: None, key: None }));
+        (Origin::Modified(_), Some(source)) if !keyring::keys(world)?.iter().any(|key| key.id.digest == source.key) => {
+            return Ok(Some(Installed { revision: None, key: None }));
         }
-        (Origin::Modified(_), Some(from)) if line.has(Switch::Force) => {
-            return Ok(Some(Held { revision: None, key: Some(from.key.clone()) }));
+        (Origin::Modified(_), Some(source)) if line.has(Switch::Force) => {
+            return Ok(Some(Installed { revision: None, key: Some(source.key.clone()) }));
         }
-        // Whose it was has to be known: what the user has changed has no signature that holds.
+        // The signature of a changed file does not say which key it had.
         (Origin::Modified(_), None) if line.has(Switch::Force) => {
             return Err(Error::Store {
                 message: format!("it is not known which store {name} came from"),
@@ -93,8 +92,8 @@ fn held(
                 ),
             });
         }
-        (Origin::Modified(_), _) => "changed by you, left as it is (--force takes the store's and keeps yours)",
-        // Without a name, only what has a store is meant.
+        (Origin::Modified(_), _) => "changed by you, left as it is (--force replaces it and keeps a copy of yours)",
+        // Without a name, only files of a store are meant.
         (Origin::Local, _) if line.operands.is_empty() => return Ok(None),
         (Origin::Local, _) => "your own, left as it is",
     };
@@ -102,32 +101,13 @@ fn held(
     Ok(None)
 }
 
-fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> Result<(), Error> {
+fn update_one(world: &World, line: &Line, name: &ToolName, stores: &mut Stores) -> Result<(), Error> {
     let old = tools::read(world, name)?;
-    let came_from = tools::came_from(world, name);
-    let Some(Held { revision, key }) = held(world, line, name, &old, came_from.as_ref())? else { return Ok(()) };
-    let store = came_from.as_ref().map(|from| from.store.as_str());
-    let mut shelf = open.store(world, line, name, store)?;
-    // Only now: the store may have named its next key.
-    let rotations = KeyRotations::read(world)?;
-    let fits =
-        |now: &KeyId| key.as_ref().is_none_or(|key| *key == now.digest || rotations.is_successor_of(&now.digest, key));
-    let bundled;
-    // What came with this program is not another store's to update, whichever is the usual one.
-    if store == Some(BUNDLED) && line.value(Switch::From).is_none() && !fits(&shelf.key().id) {
-        bundled = Store::bundled()?;
-        shelf = &bundled;
-    }
-    let (signed, from) = (shelf.coco_file(world, name)?, shelf.name());
-    if !fits(&signed.key) {
-        return Err(Error::Store {
-            message: format!(
-                "{name}.json from {from} was made by the key {}, and yours came from another one",
-                signed.key.number
-            ),
-            hint: format!("keep yours, or remove {} and coco get {name}", term::path(&tools::path(world, name))),
-        });
-    }
+    let source = origin::source(world, name);
+    let Some(installed) = installed(world, line, name, &old, source.as_ref())? else { return Ok(()) };
+    let source = source.as_ref().map(|source| source.store.as_str());
+    let (signed, from) = fetch(world, line, name, &installed, stores.open(world, line, name, source)?, source)?;
+    let Installed { revision, key } = installed;
     let next = signed.verified.revision();
     if revision.is_some_and(|revision| revision == next) && old == signed.verified.bytes() {
         term::out(&format!("{name}: up to date, revision {next}\n"));
@@ -136,27 +116,65 @@ fn update_one(world: &World, line: &Line, name: &ToolName, open: &mut Open) -> R
     if let Some(revision) = revision.filter(|revision| *revision >= next) {
         return Err(Error::Rollback {
             what: format!("{name}.json from {from}"),
-            reason: format!("it is revision {next}, and yours is {revision}"),
+            reason: format!("it is revision {next}, and yours is revision {revision}"),
         });
     }
-    // What no longer parses granted nothing: it did not run. Nor does anybody vouch for what nobody signed.
+    // A file that does not parse did not run, so it granted nothing. Nor did anything that no key has signed.
     let before = config::parse(&old).ok().filter(|_| key.is_some());
     agree(world, line, name, before.as_ref(), &signed)?;
-    // The question may have stood for long.
+    // The user may have taken long to answer.
     if tools::read(world, name)? != old {
-        return Err(Error::usage(format!("{name} was changed in the meantime"), format!("coco update {name}")));
+        return Err(Error::usage(format!("{name} was changed meanwhile"), format!("run coco update {name} again")));
     }
     if revision.is_none() {
-        let kept = tools::set_aside(world, name)?;
-        term::out(&format!("{name}: yours is kept as {}\n", term::path(&kept)));
+        let copy = origin::keep_copy(world, name)?;
+        term::out(&format!("{name}: yours is kept as {}\n", term::path(&copy)));
     }
-    tools::write(world, name, &signed, from)?;
-    let shown = revision.map_or_else(|| "yours".to_owned(), |revision| format!("revision {revision}"));
-    term::out(&format!("{name}: {shown} -> revision {next}, from {from}\n"));
+    origin::write(world, name, &signed, &from)?;
+    let before = revision.map_or_else(|| "yours".to_owned(), |revision| format!("revision {revision}"));
+    term::out(&format!("{name}: {before} -> revision {next}, from {from}\n"));
     Ok(())
 }
 
-/// Shows what changes, and asks where more is granted.
+/// The store's file for an installed one, and the name of that store. It has to be signed by the same key, or by a
+/// successor of it.
+fn fetch(
+    world: &World,
+    line: &Line,
+    name: &ToolName,
+    installed: &Installed,
+    store: &Store,
+    source: Option<&str>,
+) -> Result<(SignedFile, String), Error> {
+    // Only now: by opening the store, its next key may have become trusted.
+    let rotations = KeyRotations::read(world)?;
+    let fits = |now: &KeyId| {
+        let same = |key: &String| *key == now.digest || rotations.is_successor_of(&now.digest, key);
+        installed.key.as_ref().is_none_or(same)
+    };
+    let bundled;
+    let store = if source == Some(BUNDLED) && line.value(Switch::From).is_none() && !fits(&store.key().id) {
+        // A file of the bundled store is not updated by another store, even if that is the usual one.
+        bundled = Store::bundled()?;
+        &bundled
+    } else {
+        store
+    };
+    let signed = store.coco_file(world, name)?;
+    if fits(&signed.key) {
+        return Ok((signed, store.name().to_owned()));
+    }
+    Err(Error::Store {
+        message: format!(
+            "{name}.json from {} was signed by the key {}, but yours was signed by another one",
+            store.name(),
+            signed.key.number
+        ),
+        hint: format!("keep yours, or remove {} and coco get {name}", term::path(&tools::path(world, name))),
+    })
+}
+
+/// Shows what changes, and asks the user where the new file grants more.
 fn agree(
     world: &World,
     line: &Line,
@@ -166,14 +184,14 @@ fn agree(
 ) -> Result<(), Error> {
     let Difference { added, removed } = match before {
         Some(before) => difference(name, before, &signed.file),
-        None => Difference { added: crate::policy::permissions::grants(name, &signed.file), removed: Vec::new() },
+        None => Difference { added: permissions::grants(name, &signed.file), removed: Vec::new() },
     };
     term::out(&explain::changes(name, signed.verified.revision(), &added, &removed));
     if added.is_empty() || line.has(Switch::Yes) {
         return Ok(());
     }
     let terminals = world.terminals;
-    // All three: nobody agrees to a difference that went into a file.
+    // All three: nobody can agree to a difference that was written to a file.
     if terminals.stdin
         && terminals.stdout
         && terminals.stderr

@@ -1,4 +1,4 @@
-//! `coco verify`: whose each coco file is, and whether it was changed.
+//! `coco verify`: where coco files come from, and whether they were changed.
 
 use serde_json::{Value, json};
 
@@ -9,18 +9,19 @@ use crate::error::Error;
 use crate::host::World;
 use crate::names::ToolName;
 use crate::term;
-use crate::tools::{self, Origin};
+use crate::tools;
+use crate::tools::origin::{self, Origin};
 
 /// Checks installed coco files against their signatures.
 pub fn verify(world: &World, line: &Line) -> Result<u8, Error> {
     let mut origins = Vec::new();
     let (mut modified, mut failed) = (0, 0);
     for name in tools::named_or_all(world, &line.operands)? {
-        // By its bytes: what no longer parses may still be what was signed, or was changed.
-        match tools::read(world, &name).and_then(|bytes| tools::origin(world, &name, &bytes)) {
+        // By its bytes: a file that does not parse may still be what was signed.
+        match tools::read(world, &name).and_then(|bytes| origin::origin(world, &name, &bytes)) {
             Ok(origin) => {
                 modified += usize::from(matches!(origin, Origin::Modified(_)));
-                origins.push((tools::came_from(world, &name).map(|from| from.store), name, origin));
+                origins.push((origin::source(world, &name).map(|source| source.store), name, origin));
             }
             Err(error) => {
                 error.report();

@@ -29,7 +29,7 @@ fn a_key_of_the_users_own_opens_another_store() {
     assert!(listed.text().starts_with("built-in  ") && listed.text().contains("\nacme"), "{listed:?}");
     // S6: without the key, the same store is nobody's; and what it gave is vouched for by nobody.
     let removed = store.world.coco(["key", "remove", "acme"]).exits(0);
-    assert!(removed.text().contains("tool: nothing vouches for it any more"), "{removed:?}");
+    assert!(removed.text().contains("tool: not signed by a trusted key any more"), "{removed:?}");
     store.world.coco(["verify", "tool"]).exits(1);
     fs::remove_file(store.tool("tool")).unwrap();
     let refused = store.world.coco(["get", "tool"]).exits(1);
@@ -48,9 +48,9 @@ fn keys_are_named_and_never_replaced() {
     let other = Owner::new().public();
     for (path, words) in [
         (file("acme.pub", &other), "exists already"),
-        (file("again.pub", &store.owner.public()), "is there already: acme"),
-        (file("built-in.pub", &other), "can't name a key"),
-        (file(".hidden.pub", &other), "can't name a key"),
+        (file("again.pub", &store.owner.public()), "is already trusted, as acme"),
+        (file("built-in.pub", &other), "is not a valid name for a key file"),
+        (file(".hidden.pub", &other), "is not a valid name for a key file"),
         (file("empty.pub", ""), "not a minisign public key"),
         (file("text.pub", "one\ntwo\n"), "not a minisign public key"),
         (file("long.pub", &format!("{other}{}", "x".repeat(2000))), "more than 1024 bytes"),
@@ -292,12 +292,12 @@ fn an_update_by_another_key_is_refused_and_a_successor_is_not() {
     store.world.coco(["get", "new"]).fails(1, ", but was signed by acme before");
     let elsewhere = store.file_address();
     let update = ["update", "--from", &elsewhere, "tool"];
-    store.world.coco(update).fails(1, "yours came from another one");
+    store.world.coco(update).fails(1, "but yours was signed by another one");
     // Nor when the user has changed the file, or nobody knows any more where it came from.
     let old_file = fs::read(store.tool("tool")).unwrap();
     fs::write(store.tool("tool"), b"{}").unwrap();
     let forced = ["update", "--from", &elsewhere, "--force", "tool"];
-    store.world.coco(forced).fails(1, "yours came from another one");
+    store.world.coco(forced).fails(1, "but yours was signed by another one");
     fs::remove_file(store.world.path("state/coco/store/origins/tool")).unwrap();
     store.world.coco(forced).fails(1, "it is not known which store tool came from");
     fs::write(store.tool("tool"), old_file).unwrap();
@@ -348,11 +348,11 @@ fn a_successor_comes_after_its_own_key_alone() {
     let refused = store.world.coco(["update"]).exits(1);
     assert!(refused.stderr.contains("has a new key") && refused.stderr.contains("was signed by acme before"));
     let elsewhere = store.file_address();
-    store.world.coco(["update", "--from", &elsewhere]).fails(1, "yours came from another one");
+    store.world.coco(["update", "--from", &elsewhere]).fails(1, "but yours was signed by another one");
     let listed = store.world.coco(["key", "list"]).exits(0);
     assert_eq!(listed.text().matches("  named by ").count(), 1, "{listed:?}");
     let removed = store.world.coco(["key", "remove", "other"]).exits(0);
-    assert!(removed.text().contains("it was named by that key and stays"), "{removed:?}");
+    assert!(removed.text().contains("named by that key, still trusted"), "{removed:?}");
     // A key that is named but has not signed the index is not kept.
     store.owner = Owner::new();
     store.name_successor_of(&acme);
@@ -404,9 +404,9 @@ fn a_new_key_is_never_a_dead_end() {
     assert_eq!(named.rsplit('/').next(), record.rsplit('/').next());
     fs::remove_file(store.world.path("state/coco/store/addresses/keys.json")).unwrap();
     assert!(named.ends_with("store/addresses/keys.json"), "{named}");
-    store.world.coco(["update"]).fails(1, "yours came from another one");
+    store.world.coco(["update"]).fails(1, "but yours was signed by another one");
     let removed = store.world.coco(["key", "remove", "acme"]).exits(0);
-    assert!(removed.text().contains("nothing vouches for it any more; coco update tool"), "{removed:?}");
+    assert!(removed.text().contains("not signed by a trusted key any more; coco update tool"), "{removed:?}");
     let asked = store.world.coco(["update"]).exits(1);
     assert!(asked.text().contains("  + installs npm:tool\n") && asked.stderr.contains("grant more"), "{asked:?}");
     let agreed = store.world.coco(["update", "--yes", "tool"]).exits(0);
@@ -490,7 +490,7 @@ fn a_number_makes_no_key() {
     let file = store.world.path("home/twin.pub");
     fs::write(&file, twin.public()).unwrap();
     let add = ["key", "add", file.to_str().unwrap()];
-    store.world.coco(add).fails(125, "has the number of another key: acme");
+    store.world.coco(add).fails(125, "has the same number as the key acme");
     // Named by a key that may sign for itself.
     let other = Owner::new();
     trust(&store.world, "other", &other);

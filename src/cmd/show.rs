@@ -1,0 +1,69 @@
+//! `coco show`: what a tool may do, and the engine's commands.
+
+use std::ffi::OsString;
+
+use super::print;
+use crate::engine::{Engine, discover};
+use crate::error::Error;
+use crate::facts::Facts;
+use crate::host::World;
+use crate::install;
+use crate::install::image;
+use crate::names::ToolName;
+use crate::plan::record::Record;
+use crate::policy::{self, Policy};
+use crate::{explain, plan, term, tools};
+
+/// Prints the policy in words, then the engine's commands.
+pub fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
+    let tool = tools::load(world, name)?;
+    let facts = Facts::gather(world, &tool.file, tools::consent::read(world, name))?;
+    let (policy, missing) = policy::dangerous_as_if_agreed(name, &tool.file, world, &facts, &tool.digest)?;
+    let engine = discover::find_engine(world)?;
+    let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool))?;
+    let record = image.and_then(|image| install::installed(world, &policy, &engine, &image));
+    if let Some(text) = &tool.file.description {
+        term::out(&format!("{}\n\n", term::printable(text)));
+    }
+    term::out(&explain::policy(&policy, &engine, plan::settable(&engine, &facts), record.as_ref(), &tool.path));
+    if !missing.is_empty() {
+        term::out(&explain::not_agreed(name, &missing));
+    }
+    term::out("\n");
+    plans(world, &facts, &policy, &engine, &[])
+}
+
+/// Prints the engine's commands of both phases, exactly as they would be run now.
+pub fn plans(
+    world: &World,
+    facts: &Facts,
+    policy: &Policy,
+    engine: &Engine,
+    arguments: &[OsString],
+) -> Result<u8, Error> {
+    let stage = image::Stage::of(&policy.installation.tool);
+    let known = image::known(world, engine, stage)?;
+    let image = known.clone().unwrap_or_else(|| stage.tag());
+    let record = known.and_then(|image| install::installed(world, policy, engine, &image));
+    if !policy.installation.runtimes.is_empty() {
+        let plan = plan::install_runtimes(policy, world, facts, engine, &image);
+        term::out(&format!(
+            "{}\n",
+            explain::plan("install phase, runtimes: once, with public hosts, nothing of yours", &plan)
+        ));
+    }
+    if policy.installation.is_nothing() {
+        term::out("# install phase: none, the image has it\n\n");
+    } else {
+        let data = record.as_ref().and_then(|record| record.data.clone()).unwrap_or_else(|| "data-NEW".to_owned());
+        let plan = plan::install_tool(policy, world, facts, engine, &image, &data, &Record::default(), None);
+        let title = match record {
+            Some(_) => "install phase: done; it was",
+            None => "install phase: once, with public hosts, nothing of yours",
+        };
+        term::out(&format!("{}\n", explain::plan(title, &plan)));
+    }
+    let record = record.unwrap_or_else(|| explain::placeholder_record(policy));
+    let plan = plan::run(policy, world, facts, engine, &image, &record, arguments);
+    print(&explain::plan("run phase", &plan))
+}
