@@ -18,7 +18,7 @@ pub const EXIT_UNKNOWN_TOOL: u8 = 127;
 /// Everything that can go wrong.
 #[derive(Debug)]
 pub enum Error {
-    /// The command line is not one of coco's.
+    /// The command line is wrong.
     Usage {
         /// What is wrong with it.
         message: String,
@@ -69,28 +69,28 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// A signature does not hold.
+    /// A signature is not valid.
     Signature {
         /// Which file or name.
         what: String,
         /// Why not.
         reason: String,
     },
-    /// A store's key, or its file, is not the one that is held to.
+    /// A store, or one of its files, is not signed by the expected key.
     Store {
         /// What is wrong.
         message: String,
         /// What to do about it.
         hint: String,
     },
-    /// A public key file is none.
+    /// A file is not a public key.
     Key {
         /// The file.
         path: PathBuf,
         /// Why not.
         reason: String,
     },
-    /// What a store gives is older than what it gave before, or not what its index says.
+    /// A store's file is older than one that was seen before, or is not the one that the index lists.
     Rollback {
         /// Which file.
         what: String,
@@ -106,7 +106,7 @@ pub enum Error {
     NotInStore {
         /// The name.
         name: String,
-        /// A name that is near.
+        /// A similar name.
         nearest: Option<String>,
     },
     /// A download failed.
@@ -116,11 +116,11 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A file is there already.
+    /// A file exists already.
     Exists {
         /// Which.
         path: PathBuf,
-        /// How to go on.
+        /// What to do about it.
         hint: String,
     },
     /// A mount is refused.
@@ -132,14 +132,14 @@ pub enum Error {
         /// What to mount instead.
         hint: String,
     },
-    /// The user has to agree first.
+    /// The user has not agreed to what a tool asks for.
     Consent {
         /// The tool.
         tool: String,
         /// What it asks for.
         what: String,
     },
-    /// Something in the caller's environment has no usable value.
+    /// Something in the caller's environment has an invalid value.
     Environment {
         /// Which variable or fact.
         name: &'static str,
@@ -157,7 +157,7 @@ pub enum Error {
     },
     /// The sandbox was not what was asked for, so the tool was not started.
     Sandbox {
-        /// What the helper inside found.
+        /// What init found inside.
         message: String,
         /// What to do.
         hint: String,
@@ -227,33 +227,33 @@ impl Error {
         match self {
             Error::UnknownTool { name, in_store: true } => format!("the store has it: coco get {name}"),
             Error::UnknownTool { .. } => {
-                "coco list shows what is configured, coco search what the store holds".to_owned()
+                "coco list prints the configured tools, coco search those of the store".to_owned()
             }
-            Error::BadName { .. } => "coco list and coco search show the names there are".to_owned(),
+            Error::BadName { .. } => "coco list and coco search print the valid names".to_owned(),
             Error::Config { error, .. } => error.hint.clone(),
             Error::Record { hint, .. } => (*hint).to_owned(),
-            Error::Io { .. } => "check that the path exists and that its permissions let you".to_owned(),
+            Error::Io { .. } => "check that the path exists and that you have the permission".to_owned(),
             Error::Signature { .. } => {
-                "do not use the file; fetch it again with coco get, or write your own".to_owned()
+                "do not use this file; fetch it again with coco get, or write a file of your own".to_owned()
             }
             Error::Key { .. } => {
-                "a public key file has two lines, as minisign -G writes it, and a secret key is none; one among coco's \
-                 own goes by coco key remove NAME"
+                "a public key file has two lines, as minisign -G writes NAME.pub; to remove a damaged one: coco key \
+                 remove NAME"
                     .to_owned()
             }
             Error::Rollback { .. } => {
-                "somebody may be holding back updates; try again later, or ask who runs the store".to_owned()
+                "somebody may be holding back updates; try again later, or ask the owner of the store".to_owned()
             }
             Error::Widening { tool } => {
-                format!("read what it adds above; to agree, run it on a terminal or coco update --yes {tool}")
+                format!("read above what it adds; to agree, run this on a terminal, or coco update --yes {tool}")
             }
             Error::NotInStore { nearest: Some(name), .. } => format!("did you mean {name}?"),
-            Error::NotInStore { .. } => "coco search WORD looks through the store".to_owned(),
-            Error::Download { .. } => "try again later; --bundled takes the store inside this program".to_owned(),
+            Error::NotInStore { .. } => "coco search WORD searches the store".to_owned(),
+            Error::Download { .. } => "try again later; --bundled uses the store inside this program".to_owned(),
             Error::Consent { tool, .. } => format!("read it with coco show {tool}; if you agree: coco allow {tool}"),
             Error::Interrupted { .. } => "start it again: nothing half done is used".to_owned(),
             Error::Recursion { .. } => {
-                "set COCO_RUNTIME to podman or docker, and check what that name leads to".to_owned()
+                "set COCO_RUNTIME to podman or docker, and check which program that name runs".to_owned()
             }
             Error::Usage { hint, .. }
             | Error::UnknownCommand { hint, .. }
@@ -300,10 +300,10 @@ impl fmt::Display for Error {
             }
             Error::Record { path, reason, .. } => write!(formatter, "{} is damaged: {reason}", term::path(path)),
             Error::Io { action, path, source } => write!(formatter, "can't {action} {}: {source}", term::path(path)),
-            Error::Signature { what, reason } => write!(formatter, "the signature of {what} does not hold: {reason}"),
+            Error::Signature { what, reason } => write!(formatter, "the signature of {what} is not valid: {reason}"),
             Error::Key { path, reason } => write!(formatter, "{}: {reason}", term::path(path)),
             Error::Rollback { what, reason } => write!(formatter, "{what} is refused: {reason}"),
-            Error::Widening { tool } => write!(formatter, "{tool} is not updated: it would grant more"),
+            Error::Widening { tool } => write!(formatter, "{tool} is not updated: the new file grants more"),
             Error::NotInStore { name, .. } => write!(formatter, "the store has no tool {name}"),
             Error::Download { url, reason } => write!(formatter, "can't fetch {url}: {reason}"),
             Error::Exists { path, .. } => write!(formatter, "{} exists already", term::path(path)),

@@ -1,8 +1,7 @@
-//! The only place that prints: standard output for data, standard error for notes.
+//! What coco prints: data to standard output, notes to standard error. Nothing else prints but init inside the sandbox.
 //!
-//! A closed pipe on standard output ends the output, not the program with a panic. Whatever comes
-//! from outside (paths, names, an installer's words) passes through [`printable`], so that it can't
-//! move the cursor or retitle the terminal.
+//! A closed pipe on standard output ends the output; the program does not panic. Text from outside (paths, names, an
+//! installer's output) passes through [`printable`], so that it can't move the cursor or change the terminal's title.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -11,20 +10,20 @@ use std::path::Path;
 
 use crate::names::is_invisible;
 
-/// The longest message, in bytes: what it is about may come from outside and be of any length.
-const MOST_OF_A_MESSAGE: usize = 4096;
+/// The longest message, in bytes: its subject may come from outside and have any length.
+const MAX_MESSAGE: usize = 4096;
 
-/// The longest word of somebody else's that is shown whole, in characters.
-const MOST_OF_A_WORD: usize = 60;
+/// The longest word from outside that is shown whole, in characters.
+const MAX_WORD: usize = 60;
 
-/// Writes data to standard output. A reader that has gone away is no error (`coco list | head -1`).
+/// Writes data to standard output. A reader that has gone away is not an error (`coco list | head -1`).
 pub fn out(text: &str) {
     let mut stdout = io::stdout().lock();
-    // Nothing can be told to a reader that is gone, nor to a full disk through the same stream.
+    // There is no way to report this: the reader is gone, or the disk is full.
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Writes one line, `coco: KIND: TEXT`, to standard error; the text is made printable, and cut when it is long.
+/// Writes one line, `coco: KIND: TEXT`, to standard error. The text is made printable, and shortened when it is long.
 pub fn note(kind: &str, text: &str) {
     let line = format!("coco: {kind}: {}\n", message(text));
     let _ = io::stderr().lock().write_all(line.as_bytes());
@@ -36,14 +35,14 @@ pub fn say(text: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// Asks a yes or no question on the terminal; everything but `y` and `yes` is no.
+/// Asks a yes or no question on the terminal. Everything but `y` and `yes` means no.
 pub fn ask(question: &str) -> bool {
-    // What was typed before the question was shown is no answer to it.
+    // Input from before the question was shown is not an answer to it.
     let _ = nix::sys::termios::tcflush(io::stdin(), nix::sys::termios::FlushArg::TCIFLUSH);
     let text = format!("coco: {} [y/N] ", message(question));
     let _ = io::stderr().lock().write_all(text.as_bytes());
     let mut answer = String::new();
-    // A terminal's line is short; what is longer is no yes.
+    // A terminal's line is short, and a long one is not a yes.
     let read = io::BufRead::read_line(&mut io::Read::take(io::stdin().lock(), 64), &mut answer);
     read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
@@ -75,7 +74,7 @@ pub fn os(text: &OsStr) -> String {
     printable(&shown)
 }
 
-/// The text with control characters, and the Unicode marks that reorder a line or aren't seen, made visible.
+/// The text with control characters, and with Unicode marks that reorder a line or are not visible, made visible.
 pub fn printable(text: &str) -> String {
     let shown = |letter: char| {
         if is_invisible(letter) { letter.escape_unicode().collect::<Vec<_>>() } else { vec![letter] }
@@ -83,33 +82,32 @@ pub fn printable(text: &str) -> String {
     text.chars().flat_map(shown).collect()
 }
 
-/// A message as it is written: printable, and no longer than one. What it is about may be long; what it
-/// says stands at the ends.
+/// A message as it is written: printable, and at most [`MAX_MESSAGE`] bytes long. A long one loses its middle, because
+/// what it says is at the ends.
 fn message(text: &str) -> String {
     let shown = printable(text);
-    if shown.len() <= MOST_OF_A_MESSAGE {
+    if shown.len() <= MAX_MESSAGE {
         return shown;
     }
     let is_end = |end: &usize| shown.is_char_boundary(*end);
-    let head = (0..=MOST_OF_A_MESSAGE / 2).rev().find(is_end).and_then(|end| shown.get(..end));
-    let tail = (shown.len() - MOST_OF_A_MESSAGE / 2..shown.len()).find(is_end).and_then(|start| shown.get(start..));
+    let head = (0..=MAX_MESSAGE / 2).rev().find(is_end).and_then(|end| shown.get(..end));
+    let tail = (shown.len() - MAX_MESSAGE / 2..shown.len()).find(is_end).and_then(|start| shown.get(start..));
     format!("{}\u{2026}{}", head.unwrap_or_default(), tail.unwrap_or_default())
 }
 
-/// A text of somebody else's that is part of a message: as it is, or as a [`word`] when it is long.
+/// A text from outside as part of a message: as it is, or as a [`word`] when it is long.
 pub fn shortened(text: &str) -> String {
-    if text.chars().count() <= MOST_OF_A_WORD { text.to_owned() } else { word(text) }
+    if text.chars().count() <= MAX_WORD { text.to_owned() } else { word(text) }
 }
 
-/// A text of somebody else's (a path, a value) as one word of a sentence: quoted unless every letter is
-/// plain, so that it can't go on with the sentence, and with its middle left out when it is long, so that
-/// it can't push other lines away.
+/// A text from outside (a path, a value) as one word of a sentence. It is quoted unless every character is plain, so
+/// that it can't continue the sentence. A long one loses its middle, so that it can't push other lines away.
 pub fn word(text: &str) -> String {
     let letters: Vec<char> = printable(text).chars().collect();
-    if letters.len() <= MOST_OF_A_WORD {
+    if letters.len() <= MAX_WORD {
         return quoted(letters);
     }
-    let (head, tail) = (letters.iter().take(MOST_OF_A_WORD - 20), letters.iter().skip(letters.len() - 17));
+    let (head, tail) = (letters.iter().take(MAX_WORD - 20), letters.iter().skip(letters.len() - 17));
     let shown = head.chain(&['.', '.', '.']).chain(tail).copied();
     format!("{} ({} characters)", quoted(shown), thousands(text.chars().count()))
 }
@@ -133,8 +131,8 @@ fn thousands(number: usize) -> String {
     text
 }
 
-/// One argument quoted for a POSIX shell; only for people to read and copy, never executed by coco.
-/// Bytes that no UTF-8 shell line can hold become `$'...'`, which bash, zsh and POSIX 2024 read.
+/// One argument quoted for a POSIX shell, for people to read and copy; coco never executes it. Bytes that are not
+/// UTF-8 become `$'...'`, which bash, zsh and POSIX 2024 read.
 pub fn shell_quote(argument: &OsStr) -> String {
     let bytes = argument.as_bytes();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(byte);
@@ -214,9 +212,9 @@ mod tests {
     #[test]
     fn a_message_has_an_end() {
         let shown = message(&format!("a{}: unknown key", "é".repeat(40_000)));
-        assert!(shown.len() <= MOST_OF_A_MESSAGE + 3, "{}", shown.len());
+        assert!(shown.len() <= MAX_MESSAGE + 3, "{}", shown.len());
         assert!(shown.starts_with("aé") && shown.contains("é\u{2026}é") && shown.ends_with("é: unknown key"));
-        let whole = "x".repeat(MOST_OF_A_MESSAGE);
+        let whole = "x".repeat(MAX_MESSAGE);
         assert_eq!((message(&whole), message("short\n")), (whole.clone(), "short\\u{a}".to_owned()));
         assert_eq!(shortened("/env/A B"), "/env/A B");
         assert!(shortened(&"a b".repeat(99)).ends_with("' (297 characters)"));
@@ -238,7 +236,7 @@ mod tests {
         let long = format!("A=/{}/the-end", "x".repeat(4000));
         let shown = format!("A=/{}...{}/the-end (4,011 characters)", "x".repeat(37), "x".repeat(9));
         assert_eq!(word(&long), shown);
-        // What is shown counts, and what there is is told.
+        // The length as it is shown decides, and the real length is printed.
         assert!(word(&"\u{200b}".repeat(100)).len() < 100);
         assert!(word(&" ".repeat(1_234_567)).ends_with("' (1,234,567 characters)"));
         assert_eq!((thousands(0), thousands(999), thousands(1000)), ("0".into(), "999".into(), "1,000".into()));

@@ -81,7 +81,7 @@ fn every_bad_answer_is_refused_and_changes_nothing() {
             "tool.json" => store.published("other.json"),
             _ => store.published("other.json.minisig"),
         };
-        let signature = "does not hold";
+        let signature = "is not valid";
         let cases = [
             ("empty", Fault::Body(Vec::new()), signature),
             ("cut off", Fault::Body(good[..good.len() / 2].to_vec()), signature),

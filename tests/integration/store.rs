@@ -158,7 +158,10 @@ fn an_update_that_widens_is_shown_and_refused_where_nobody_can_be_asked() {
     let before = fs::read(store.tool("tool")).unwrap();
     let refused = store.world.coco(["update"]).exits(1);
     assert_eq!(refused.text(), "tool: revision 2\n  + writes the current directory\n  + reaches evil.example\n");
-    assert!(refused.stderr.contains("it would grant more") && refused.stderr.contains("--yes tool"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("the new file grants more") && refused.stderr.contains("--yes tool"),
+        "{refused:?}"
+    );
     assert_eq!(fs::read(store.tool("tool")).unwrap(), before);
     let agreed = store.world.coco(["update", "--yes", "tool"]).exits(0);
     assert!(agreed.text().contains("tool: revision 1 -> revision 2"), "{agreed:?}");
@@ -243,7 +246,7 @@ fn an_update_that_widens_is_asked_about_on_a_terminal() {
         let (code, shown) = asked("sleep 0.3; coco update", early, answer);
         assert_eq!(code, Some(1), "{early:?}, {answer:?}: {shown}");
         assert!(shown.contains("  + writes the current directory\r\ncoco: grant tool what is marked with +? [y/N] "));
-        assert!(shown.contains("tool is not updated: it would grant more"), "{shown}");
+        assert!(shown.contains("tool is not updated: the new file grants more"), "{shown}");
     }
     for command in ["coco update >/dev/null", "coco update 2>/dev/null", "coco update </dev/null"] {
         let (code, shown) = asked(command, "", "y\n");
@@ -498,7 +501,7 @@ fn a_number_makes_no_key() {
     store.name_successor_of(&other);
     store.publish("tool", 1_000_000, READS);
     let elsewhere = store.file_address();
-    store.world.coco(["update", "--from", &elsewhere, "tool"]).fails(1, "does not hold");
+    store.world.coco(["update", "--from", &elsewhere, "tool"]).fails(1, "is not valid");
     // Alone it counts, but as itself: acme's file is not its to update, nor acme's revisions its to raise.
     store.world.coco(["key", "remove", "acme"]).exits(0);
     store.world.coco(add).exits(0);
