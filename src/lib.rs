@@ -5,7 +5,7 @@
 //! `json`, `error`, `term`):
 //!
 //! ```text
-//! argv --> applet --> args --> store, tools --> facts --> policy --> plan --> exec
+//! argv --> argv0  --> args --> store, tools --> facts --> policy --> plan --> exec
 //! bytes    who am I   typed    verified, typed  world     decision   argv     processes
 //! ```
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::world::{PROBE, PROGRAM, World, copy_program, finish};
 
-const PRECIOUS: &[&str] = &[
+const RESERVED_NAMES: &[&str] = &[
     "sudo", "git", "sh", "bash", "podman", "docker", "bwrap", "ssh", "mise", "env", "su", "doas", "zsh", "runc", "crun",
 ];
 
@@ -58,15 +58,15 @@ fn hard_links_are_made_and_removed() {
 #[test]
 fn precious_names_are_linked_by_force_alone() {
     let world = World::new();
-    for name in PRECIOUS {
+    for name in RESERVED_NAMES {
         world.tool(name, PROBE);
     }
-    for name in PRECIOUS {
+    for name in RESERVED_NAMES {
         let ended = world.coco(["up", name]).fails(1, &format!("a link {name} would hide a program"));
         assert_eq!(ended.text(), format!("skip: {}\n", world.path("bin").join(name).display()));
     }
     let all = world.coco(["up"]).exits(1);
-    assert_eq!(all.text().matches("skip: ").count(), PRECIOUS.len());
+    assert_eq!(all.text().matches("skip: ").count(), RESERVED_NAMES.len());
     assert_eq!(fs::read_dir(world.path("bin")).unwrap().count(), 0);
     world.coco(["up", "--force", "sudo"]).exits(0);
     leads_to_coco(&world.path("bin/sudo"));

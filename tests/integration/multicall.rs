@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 
 use crate::world::{ENGINE_CODE, Ended, PROBE, PROGRAM, World, copy_program, finish};
 
-/// The fake engine never lets the helper connect, so that coco says 126.
+/// The fake engine never lets init connect, so that coco says 126.
 #[track_caller]
 fn ran(world: &World, tool: &str, ended: Ended) {
     ended.fails(126, &format!("podman did not start the sandbox (exit code {ENGINE_CODE})"));
@@ -139,7 +139,7 @@ fn hostile_names_run_nothing() {
 }
 
 #[test]
-fn the_helpers_names_are_no_way_in() {
+fn the_names_of_init_and_guard_are_no_way_in() {
     let world = World::with_probe();
     let mut command = world.command(PROGRAM);
     command.arg0("coco-init");
