@@ -38,7 +38,7 @@ pub fn say(text: &str) {
 /// Asks a yes or no question on the terminal. Everything but `y` and `yes` means no.
 pub fn ask(question: &str) -> bool {
     // Input from before the question was shown is not an answer to it.
-    let _ = nix::sys::termios::tcflush(io::stdin(), nix::sys::termios::FlushArg::TCIFLUSH);
+    let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
     let text = format!("coco: {} [y/N] ", message(question));
     let _ = io::stderr().lock().write_all(text.as_bytes());
     let mut answer = String::new();

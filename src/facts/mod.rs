@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::sys::resource::{Resource, getrlimit};
-
 use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
 use crate::host::World;
@@ -13,6 +11,7 @@ use crate::host::project::{current_directory, project_of};
 use crate::host::search_path::search_path;
 use crate::network::upstream::Upstream;
 use crate::sys::files::read_limited;
+use crate::sys::limits::{Resource, limits};
 use crate::sys::mountinfo::mount_points;
 use crate::term;
 
@@ -158,7 +157,6 @@ impl Facts {
                 None => Ok(Protected::default()),
             })
             .collect::<Result<_, _>>()?;
-        let limit = |resource| getrlimit(resource).unwrap_or((1024, 1024));
         Ok(Facts {
             sources,
             protected,
@@ -168,8 +166,8 @@ impl Facts {
             off_limits,
             not_made_yet: world.directories.own().into_iter().filter(|path| !path.exists()).cloned().collect(),
             mount_points: mount_points(),
-            open_files: limit(Resource::RLIMIT_NOFILE),
-            processes: limit(Resource::RLIMIT_NPROC),
+            open_files: limits(Resource::Nofile),
+            processes: limits(Resource::Nproc),
             controllers: controllers(),
             selinux: match fs::read("/sys/fs/selinux/enforce") {
                 Ok(state) if state.first() == Some(&b'1') => SeLinux::Enforcing,

@@ -64,7 +64,7 @@ impl World {
         let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         let program =
             fs::canonicalize("/proc/self/exe").map_err(Error::io("find this program's own file", "/proc/self/exe"))?;
-        let uid = nix::unistd::geteuid().as_raw();
+        let uid = rustix::process::geteuid().as_raw();
         let home = variables.get(OsStr::new("HOME")).map(OsString::as_os_str);
         let home = home::home_of(home, uid, |uid| ask(&program, &system_program("getent")?, uid))?;
         let home = fs::canonicalize(&home).unwrap_or(home);
@@ -72,7 +72,7 @@ impl World {
         Ok(World {
             home,
             uid,
-            gid: nix::unistd::getegid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
             umask: current_umask(),
             program,
             directories,
@@ -122,7 +122,7 @@ impl World {
 
 /// The umask can only be read by setting it; one thread runs yet.
 fn current_umask() -> u32 {
-    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    nix::sys::stat::umask(mask);
+    let mask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    rustix::process::umask(mask);
     mask.bits()
 }

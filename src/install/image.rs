@@ -13,6 +13,7 @@ use crate::host::World;
 use crate::names::{Backend, ToolSpec};
 use crate::store::bundled;
 use crate::sys::files::{read_limited, write_atomically, write_json};
+use crate::sys::limits::{Resource, limits};
 use crate::sys::lock::lock_exclusive;
 use crate::{exec, json, term};
 
@@ -273,9 +274,9 @@ fn arguments(engine: &Engine, stage: Stage, cache: Cache, base: &str, context: &
     let mut arguments: Vec<OsString> = vec!["build".into()];
     if engine.kind == EngineKind::Podman {
         // podman asks for more than its own hard limit unless told, and fails where it may not.
-        let limit = |resource| nix::sys::resource::getrlimit(resource).map_or(1024, |(_, hard)| hard);
-        let files = limit(nix::sys::resource::Resource::RLIMIT_NOFILE);
-        let processes = limit(nix::sys::resource::Resource::RLIMIT_NPROC).min(32_768);
+        let (_, files) = limits(Resource::Nofile);
+        let (_, processes) = limits(Resource::Nproc);
+        let processes = processes.min(32_768);
         arguments.push(format!("--ulimit=nofile={files}:{files}").into());
         arguments.push(format!("--ulimit=nproc={processes}:{processes}").into());
     }

@@ -21,11 +21,11 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with, sockopt,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Error;
 use crate::names::{HostName, Port, PublishedPort};
 use crate::protocol::network::{InitEvent, MAX_LISTENERS, Open, recv_event, send_open};
+use crate::sys::limits::{self, Resource};
 
 use super::connection::{self, Context};
 use super::denial::Denial;
@@ -155,11 +155,8 @@ impl Drop for Proxy {
 
 /// How many connections the limit on open files allows, after raising it.
 fn connection_limit() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let soft = current.unwrap_or(u64::MAX);
-    let raised = soft.max(maximum.unwrap_or(u64::MAX).min(WANTED_OPEN_FILES));
-    let is_raised = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).is_ok();
-    let open_files = usize::try_from(if is_raised { raised } else { soft }).unwrap_or(usize::MAX);
+    let open_files = limits::raise(Resource::Nofile, WANTED_OPEN_FILES);
+    let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
     let others = 64 + MAX_LISTENERS + MAX_PENDING;
     MAX_CONNECTIONS.min(open_files.saturating_sub(others) / 6).max(MIN_CONNECTIONS)
 }

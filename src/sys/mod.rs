@@ -3,6 +3,7 @@
 pub mod base64;
 pub mod files;
 pub mod hash;
+pub mod limits;
 pub mod lock;
 pub mod mountinfo;
 pub mod proc_status;
