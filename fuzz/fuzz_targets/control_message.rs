@@ -1,4 +1,4 @@
-//! What coco reads from its helper, and the helper from coco: a frame is read back as it was, and a
+//! What coco reads from init, and init from coco: a frame is read back as it was, and a
 //! part of one is refused.
 #![no_main]
 
