@@ -10,7 +10,7 @@ use crate::engine::discover;
 use crate::error::Error;
 use crate::host::World;
 use crate::names::ToolName;
-use crate::plan::record::{read_record, record_path};
+use crate::plan::record::read_record;
 use crate::term;
 use crate::tools::link::{self, Link};
 use crate::tools::origin::{self, Origin};
@@ -71,7 +71,7 @@ fn version(world: &World, tool: &Tool) -> Option<String> {
         return Some("system".to_owned());
     }
     let engine = discover::find_engine(world).ok()?;
-    read_record(&record_path(world, &engine, &tool.name)).map(|record| record.version)
+    read_record(&engine.kind.volumes(&world.directories).record(&tool.name)).map(|record| record.version)
 }
 
 /// The network in a word or two.

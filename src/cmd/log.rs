@@ -9,10 +9,11 @@ use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
 use crate::host::World;
+use crate::host::volumes::journal;
 use crate::json::{self, Value};
 use crate::network::log::older;
+use crate::term;
 use crate::tools::tool_name;
-use crate::{plan, term};
 
 /// The longest line that is read, in bytes; the proxy's own have less than a tenth of it.
 const MAX_LINE: usize = 16 << 10;
@@ -20,7 +21,7 @@ const MAX_LINE: usize = 16 << 10;
 /// Prints the log, or the part of it that was asked for.
 pub fn log(world: &World, line: &Line) -> Result<u8, Error> {
     let tool = line.operands.first().map(|name| tool_name(name)).transpose()?;
-    let path = plan::journal(world);
+    let path = journal(&world.directories);
     let mut found: Vec<(String, String, Vec<String>)> = Vec::new();
     for file in [older(&path), path] {
         for text in lines(&file)? {

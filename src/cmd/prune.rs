@@ -1,17 +1,18 @@
 //! `coco prune`: removes what can be downloaded again.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::reported;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
-use crate::engine::{Engine, EngineKind};
+use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::host::World;
+use crate::host::volumes::download_cache;
 use crate::install::{remove_replaced, size};
 use crate::names::ToolName;
-use crate::plan::record::{read_record, record_path};
+use crate::plan::record::read_record;
 use crate::sys::lock::{InUse, lock_unused};
 use crate::sys::remove_tree::remove_tree;
 use crate::{term, tools};
@@ -21,11 +22,9 @@ use crate::{term, tools};
 pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
     let mut tally = Tally::default();
     for kind in EngineKind::ALL {
-        let volumes = world.directories.volumes.join(kind.program());
-        for name in tools_in(&volumes) {
-            let own = volumes.join(name.as_str());
-            let engine = Engine::new(*kind, PathBuf::new(), world.uid, None);
-            let record = record_path(world, &engine, &name);
+        let volumes = kind.volumes(&world.directories);
+        for name in tools_in(&volumes.root()) {
+            let (own, record) = (volumes.tool(&name), volumes.record(&name));
             if line.has(Switch::All) && !tools::path(world, &name).exists() {
                 tally.remove_tool(&own, &name);
                 if !own.exists() {
@@ -35,17 +34,17 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
                 continue;
             }
             // What is being installed is in no record yet.
-            let Ok(_lock) = lock_unused(&own.join("install.lock")) else {
+            let Ok(_lock) = lock_unused(&volumes.install_lock(&name)) else {
                 term::say(&format!("skip: {name} is being installed"));
                 continue;
             };
-            for cache in ["install-cache", "cache", "runtimes/cache"] {
-                tally.remove_unless_used(&own.join(cache), name.as_str());
+            for cache in volumes.caches(&name) {
+                tally.remove_unless_used(&cache, name.as_str());
             }
             tally.freed += remove_replaced(&own, &read_record(&record).unwrap_or_default());
         }
-        match lock_unused(&volumes.join(".runtimes.lock")) {
-            Ok(_lock) => tally.remove_unless_used(&volumes.join(".runtimes/cache"), "runtimes"),
+        match lock_unused(&volumes.runtimes_lock()) {
+            Ok(_lock) => tally.remove_unless_used(&download_cache(&volumes.shared_runtimes()), "runtimes"),
             Err(InUse) => term::say("skip: runtimes are being installed"),
         }
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::host::directories::Directories;
+use crate::host::volumes::Volumes;
 use crate::rules::variables::{PLAIN, STEERING};
 
 pub mod discover;
@@ -29,6 +31,11 @@ impl EngineKind {
             EngineKind::Podman => "podman",
             EngineKind::Docker => "docker",
         }
+    }
+
+    /// Where its installations are.
+    pub fn volumes(self, directories: &Directories) -> Volumes<'_> {
+        Volumes::new(directories, self.program())
     }
 
     /// The kind of a name in `COCO_RUNTIME`.

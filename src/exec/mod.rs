@@ -23,7 +23,7 @@ use nix::unistd::Pid;
 use crate::error::Error;
 use crate::network::log::Summary;
 use crate::network::proxy::{self, Proxy};
-use crate::plan::{NETWORK_SOCKET, Plan};
+use crate::plan::{CONTROL_SOCKET, NETWORK_SOCKET, Plan};
 use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
 use crate::sys::files::make_private;
 use crate::sys::lock::{Lock, make_in_use};
@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
             make_private(directory)?;
         }
         let directory = RunDirectory::make(plan)?;
-        let socket = plan.run_directory.join("control.sock");
+        let socket = plan.run_directory.join(CONTROL_SOCKET);
         let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
         // Before the engine starts: a published port that is in use is an error, and no half a run.
         let listening = plan
@@ -326,7 +326,7 @@ impl<'a> Session<'a> {
             }
         } else if let Some(listener) = self.listener.take() {
             // One connection, the helper's: the tool starts only after it, and finds no listener.
-            let _ = fs::remove_file(self.plan.run_directory.join("control.sock"));
+            let _ = fs::remove_file(self.plan.run_directory.join(CONTROL_SOCKET));
             if let Ok((mut stream, _)) = listener.accept() {
                 let ready = stream
                     .set_read_timeout(Some(MESSAGE_TIME))

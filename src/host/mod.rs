@@ -13,6 +13,7 @@ pub mod directories;
 mod home;
 pub mod project;
 pub mod search_path;
+pub mod volumes;
 
 use directories::{Directories, outside_of_projects};
 use project::current_directory;

@@ -12,9 +12,10 @@ use crate::engine::{Engine, discover};
 use crate::error::Error;
 use crate::facts::Facts;
 use crate::host::World;
+use crate::host::volumes::install_log;
 use crate::network::log::Summary;
-use crate::plan::record::{self, Record, accept, read_record, record_path, write_record};
-use crate::plan::{self, tool_directory};
+use crate::plan;
+use crate::plan::record::{self, Record, accept, read_record, write_record};
 use crate::policy::Policy;
 use crate::protocol::control::Installed;
 use crate::sys::files::make_private;
@@ -63,8 +64,9 @@ pub fn installed(world: &World, policy: &Policy, engine: &Engine, image: &str) -
     if policy.installation.is_nothing() {
         return Some(record::system_record(policy, image));
     }
-    let record = read_record(&record_path(world, engine, &policy.tool))?;
-    let data = tool_directory(world, engine, &policy.tool).join(record.data.as_ref()?);
+    let volumes = engine.kind.volumes(&world.directories);
+    let record = read_record(&volumes.record(&policy.tool))?;
+    let data = volumes.tool(&policy.tool).join(record.data.as_ref()?);
     (record.inputs == record::inputs(policy, image) && data.is_dir()).then_some(record)
 }
 
@@ -83,8 +85,9 @@ fn install(
     coco_file: &str,
     version: Version,
 ) -> Result<(String, Record), Error> {
-    let own = tool_directory(world, engine, &policy.tool);
-    let _lock = lock_exclusive(&own.join("install.lock"), || {
+    let volumes = engine.kind.volumes(&world.directories);
+    let own = volumes.tool(&policy.tool);
+    let _lock = lock_exclusive(&volumes.install_lock(&policy.tool), || {
         term::say(&format!("waiting for another coco that installs {}", policy.tool));
     })?;
     if version == Version::AsRecorded
@@ -92,7 +95,7 @@ fn install(
     {
         return Ok((image, record));
     }
-    let path = record_path(world, engine, &policy.tool);
+    let path = volumes.record(&policy.tool);
     let specifier = policy.installation.tool.to_string();
     // An installation that is only repeated, because the image was rebuilt, keeps its version.
     let pinned = match version {
@@ -101,7 +104,7 @@ fn install(
             read_record(&path).filter(|old| old.tool == specifier && old.version != "system").map(|old| old.version)
         }
     };
-    let log = world.directories.state.join("logs").join(format!("install-{}.log", policy.tool));
+    let log = install_log(&world.directories, &policy.tool);
     make_private(log.parent().unwrap_or(Path::new("/")))?;
     fs::write(&log, b"").map_err(Error::io("write", &log))?;
     let data = format!(
@@ -167,7 +170,7 @@ fn phases(
     };
     let mut runtimes = Record::default();
     if !policy.installation.runtimes.is_empty() {
-        let lock = world.directories.volumes.join(engine.kind.program()).join(".runtimes.lock");
+        let lock = engine.kind.volumes(&world.directories).runtimes_lock();
         let _lock = lock_exclusive(&lock, || term::say("waiting for another coco that installs runtimes"))?;
         let installed =
             checked(exec::install(&plan::install_runtimes(policy, world, facts, engine, image), tool, log, network)?)?;

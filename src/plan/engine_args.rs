@@ -5,13 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{
-    HOSTS, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile, journal, runtimes_directory, settable,
-    tool_directory,
+    CONTROL_SOCKET, HOSTS, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile, runtimes_directory,
+    settable,
 };
 use crate::config::{Access, Relabel};
 use crate::engine::{Engine, EngineKind};
 use crate::facts::{Facts, SeLinux};
 use crate::host::World;
+use crate::host::volumes::journal;
 use crate::names::PublishedPort;
 use crate::network::orders::Orders;
 use crate::plan::record::Record;
@@ -119,7 +120,7 @@ impl<'a> Builder<'a> {
         self.option(format!("--entrypoint={INIT_GUEST}"));
         let program = self.world.program.clone();
         self.bind(&Bind::new(&program, INIT_GUEST, Access::ReadOnly));
-        let socket = self.run_directory.join("control.sock");
+        let socket = self.run_directory.join(CONTROL_SOCKET);
         self.bind(&Bind::new(&socket, SOCKET_GUEST, Access::ReadOnly));
         self.file("hosts", HOSTS.as_bytes(), "/etc/hosts");
         if let Some(certificates) = &policy.ca_certificates {
@@ -171,7 +172,7 @@ impl<'a> Builder<'a> {
             upstream: facts.upstream.clone(),
             program: self.world.program.clone(),
             getent: facts.getent.clone(),
-            journal: journal(self.world),
+            journal: journal(&self.world.directories),
             tool: policy.tool.to_string(),
             phase,
         });
@@ -228,14 +229,15 @@ impl<'a> Builder<'a> {
             }
         }
         self.hidden(policy);
-        let own = tool_directory(self.world, self.engine, &policy.tool);
-        let cache = own.join("cache");
+        let volumes = self.engine.kind.volumes(&self.world.directories);
+        let cache = volumes.cache(&policy.tool);
         self.bind(&Bind::new(&cache, CACHE_GUEST, Access::ReadWrite));
         self.directories.push(cache.clone());
         self.in_use.push(cache);
         if let Some(data) = &record.data {
-            self.bind(&Bind::new(&own.join(data), DATA_GUEST, policy.data));
-            self.in_use.push(own.join(data));
+            let data = volumes.tool(&policy.tool).join(data);
+            self.bind(&Bind::new(&data, DATA_GUEST, policy.data));
+            self.in_use.push(data);
         }
         if !policy.installation.runtimes.is_empty() {
             let runtimes = runtimes_directory(self.world, self.engine, policy);

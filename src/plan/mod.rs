@@ -10,7 +10,7 @@ use crate::config::{self, Access, Isolation};
 use crate::engine::{Engine, EngineKind, UserMapping};
 use crate::facts::{Controllers, Facts};
 use crate::host::World;
-use crate::names::ToolName;
+use crate::host::volumes::download_cache;
 use crate::network::orders::Orders;
 use crate::plan::record::Record;
 use crate::policy::{Policy, Posture, RunNetwork};
@@ -53,7 +53,9 @@ pub struct Plan {
     pub streams: Streams,
 }
 
-/// The socket of the relay channel, in the run's own directory.
+/// The control connection's socket, in the run's own directory.
+pub const CONTROL_SOCKET: &str = "control.sock";
+/// The network channel's socket, in the run's own directory.
 pub const NETWORK_SOCKET: &str = "network.sock";
 
 /// Names are asked of the helper, which answers at once.
@@ -115,21 +117,11 @@ pub fn limits_not_set(asked: &config::Limits, can: Controllers) -> Vec<&'static 
     rows.into_iter().filter(|(_, asked, can)| *asked && !can).map(|(name, _, _)| name).collect()
 }
 
-/// Where the directories of a tool are.
-pub fn tool_directory(world: &World, engine: &Engine, tool: &ToolName) -> PathBuf {
-    world.directories.volumes.join(engine.kind.program()).join(tool.as_str())
-}
-
-/// Where all runs write what was reached and denied.
-pub fn journal(world: &World) -> PathBuf {
-    world.directories.state.join("log").join("network.jsonl")
-}
-
 fn runtimes_directory(world: &World, engine: &Engine, policy: &Policy) -> PathBuf {
+    let volumes = engine.kind.volumes(&world.directories);
     match policy.installation.isolation {
-        // No tool is called so: a tool's name has no leading dot.
-        Isolation::SharedRuntimes => world.directories.volumes.join(engine.kind.program()).join(".runtimes"),
-        Isolation::OwnRuntimes => tool_directory(world, engine, &policy.tool).join("runtimes"),
+        Isolation::SharedRuntimes => volumes.shared_runtimes(),
+        Isolation::OwnRuntimes => volumes.own_runtimes(&policy.tool),
     }
 }
 
@@ -220,7 +212,7 @@ fn run_expect(policy: &Policy, world: &World, facts: &Facts) -> Expect {
 /// The part of the install phase that installs runtimes; none of the tool's code runs in it.
 pub fn install_runtimes(policy: &Policy, world: &World, facts: &Facts, engine: &Engine, image: &str) -> Plan {
     let runtimes = runtimes_directory(world, engine, policy);
-    let cache = runtimes.join("cache");
+    let cache = download_cache(&runtimes);
     let mut builder = install(policy, world, facts, engine, "runtimes");
     builder.option("--cap-drop=all");
     builder.option(format!("--user={}", engine.user(world.uid, world.gid)));
@@ -254,8 +246,8 @@ pub fn install_tool(
     runtimes: &Record,
     version: Option<&str>,
 ) -> Plan {
-    let own = tool_directory(world, engine, &policy.tool);
-    let (data, cache) = (own.join(data), own.join("install-cache"));
+    let volumes = engine.kind.volumes(&world.directories);
+    let (data, cache) = (volumes.tool(&policy.tool).join(data), volumes.install_cache(&policy.tool));
     let mut builder = install(policy, world, facts, engine, "tool");
     builder.option("--cap-drop=all");
     let enclosure = if policy.installation.apt.is_empty() {

@@ -4,16 +4,14 @@
 //! a later run would trust. Each installation goes into a new directory; the one it replaces stays
 //! until no running tool holds a lock on it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 
 use crate::config::Isolation;
-use crate::engine::Engine;
 use crate::error::Error;
-use crate::host::World;
 use crate::json;
-use crate::names::{EnvName, ToolName};
+use crate::names::EnvName;
 use crate::policy::{Installation, Policy};
 use crate::protocol::control::Installed;
 use crate::rules::sandbox_paths::{DATA_GUEST, RUNTIMES_GUEST};
@@ -78,11 +76,6 @@ pub fn system_record(policy: &Policy, image: &str) -> Record {
         version: "system".to_owned(),
         ..Record::default()
     }
-}
-
-/// Where a tool's record is.
-pub fn record_path(world: &World, engine: &Engine, tool: &ToolName) -> PathBuf {
-    world.directories.state.join("installs").join(engine.kind.program()).join(format!("{tool}.json"))
 }
 
 /// Reads a tool's record; a broken one counts as none, so that the tool is installed anew.

@@ -1,0 +1,90 @@
+//! The layout of what coco keeps on disk for an engine's installations: one volume for each tool, the
+//! shared runtimes, and the records about them. Paths are only spelled here; others open them.
+
+use std::path::{Path, PathBuf};
+
+use super::directories::Directories;
+use crate::names::ToolName;
+
+/// Runtimes that tools share. No tool has this name: a tool's name has no leading dot.
+const SHARED_RUNTIMES: &str = ".runtimes";
+
+/// The volumes of one engine: `$XDG_DATA_HOME/coco/volumes/ENGINE`. Each engine has its own, because
+/// the owners of the files in it differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Volumes<'a> {
+    directories: &'a Directories,
+    engine: &'static str,
+}
+
+impl<'a> Volumes<'a> {
+    /// The volumes of the engine with this program.
+    pub fn new(directories: &'a Directories, engine: &'static str) -> Self {
+        Volumes { directories, engine }
+    }
+
+    /// The directory that holds all of them.
+    pub fn root(&self) -> PathBuf {
+        self.directories.volumes.join(self.engine)
+    }
+
+    /// A tool's own directory: its installations, caches and lock.
+    pub fn tool(&self, tool: &ToolName) -> PathBuf {
+        self.root().join(tool.as_str())
+    }
+
+    /// What a tool keeps between runs, mounted as the cache directory.
+    pub fn cache(&self, tool: &ToolName) -> PathBuf {
+        self.tool(tool).join("cache")
+    }
+
+    /// What a tool's installer downloads.
+    pub fn install_cache(&self, tool: &ToolName) -> PathBuf {
+        self.tool(tool).join("install-cache")
+    }
+
+    /// The lock that an installation of a tool holds.
+    pub fn install_lock(&self, tool: &ToolName) -> PathBuf {
+        self.tool(tool).join("install.lock")
+    }
+
+    /// The runtimes of a tool that shares none.
+    pub fn own_runtimes(&self, tool: &ToolName) -> PathBuf {
+        self.tool(tool).join("runtimes")
+    }
+
+    /// The runtimes that tools share.
+    pub fn shared_runtimes(&self) -> PathBuf {
+        self.root().join(SHARED_RUNTIMES)
+    }
+
+    /// The lock that an installation of runtimes holds.
+    pub fn runtimes_lock(&self) -> PathBuf {
+        self.root().join(format!("{SHARED_RUNTIMES}.lock"))
+    }
+
+    /// The caches of a tool, all of which can be filled again.
+    pub fn caches(&self, tool: &ToolName) -> [PathBuf; 3] {
+        [self.install_cache(tool), self.cache(tool), download_cache(&self.own_runtimes(tool))]
+    }
+
+    /// The record of a tool's installation: `$XDG_STATE_HOME/coco/installs/ENGINE/TOOL.json`.
+    pub fn record(&self, tool: &ToolName) -> PathBuf {
+        self.directories.state.join("installs").join(self.engine).join(format!("{tool}.json"))
+    }
+}
+
+/// What the installer of runtimes downloads, inside the directory of the runtimes.
+pub fn download_cache(runtimes: &Path) -> PathBuf {
+    runtimes.join("cache")
+}
+
+/// The file to which all runs write which hosts were reached and denied.
+pub fn journal(directories: &Directories) -> PathBuf {
+    directories.state.join("log").join("network.jsonl")
+}
+
+/// What a tool's last installation printed.
+pub fn install_log(directories: &Directories, tool: &ToolName) -> PathBuf {
+    directories.state.join("logs").join(format!("install-{tool}.log"))
+}
