@@ -4,8 +4,6 @@
 //! comparison decides whether an update has to be agreed to. Some lines of a coco file also hold a tool
 //! back (a variable's value, a pinned version, a mount over a part of another): their loss is an addition.
 
-use std::fmt;
-
 use crate::config::{
     Access, CocoFile, DEFAULT_PIDS, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11,
 };
@@ -14,7 +12,6 @@ use crate::names::{
 };
 use crate::rules::egress::Protocol;
 use crate::rules::sandbox_paths::GuestPath;
-use crate::term;
 
 /// One thing that a coco file grants.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,11 +164,6 @@ pub fn grants(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
     found.push(Grant::Processes(file.limits.pids.unwrap_or(DEFAULT_PIDS)));
     found.push(Grant::Cpus(file.limits.milli_cpus));
     found
-}
-
-/// An amount of memory, exactly; coco files have it in whole KiB.
-pub fn memory(bytes: u64) -> String {
-    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
 }
 
 fn software(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
@@ -351,85 +343,10 @@ fn host_covers(this: &HostPattern, other: &HostPattern) -> bool {
     ports && name
 }
 
-// --- words ---
-
 impl Place {
     /// The two sides of a mount.
     fn of(mount: &Mount) -> Place {
         Place { src: mount.src.clone(), dst: mount.dst.clone() }
-    }
-}
-
-/// The host's side of a mount in words. A path has a slash, a `~` or quotes, so that none reads as words.
-fn words(source: &MountSource) -> String {
-    match source {
-        MountSource::CurrentDirectory => "the current directory".to_owned(),
-        MountSource::Project => "the project".to_owned(),
-        MountSource::Home(None) => "your home".to_owned(),
-        source @ (MountSource::Home(Some(_)) | MountSource::Absolute(_)) => term::word(&source.to_string()),
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&words(&self.src))?;
-        self.dst.as_ref().map_or(Ok(()), |dst| write!(formatter, " as {}", term::word(dst.as_str())))
-    }
-}
-
-impl fmt::Display for Grant {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Grant::Tool(tool) if tool.is_system() => format!("uses the image's own {}", tool.package),
-            Grant::Tool(tool) => format!("installs {tool}"),
-            Grant::Debian(name) => format!("installs Debian's {name}"),
-            Grant::Runtime(tool) => format!("installs the runtime {tool}"),
-            Grant::Companion(tool) => format!("installs the companion {tool}"),
-            Grant::SharedRuntimes => "shares runtimes with other tools".to_owned(),
-            Grant::Order(tools) => {
-                let tools: Vec<String> = tools.iter().map(ToString::to_string).collect();
-                format!("installs in another order: {}", tools.join(", "))
-            }
-            Grant::Program(program) => format!("runs the program {}", term::word(program)),
-            Grant::Reads(place) => format!("reads {place}"),
-            Grant::Writes(place) => format!("writes {place}"),
-            Grant::Relabels(source, Relabel::Private) => {
-                format!("changes the SELinux labels of {}, for its own container alone", words(source))
-            }
-            Grant::Relabels(source, Relabel::Keep | Relabel::Shared) => {
-                format!("changes the SELinux labels of {}, for all containers", words(source))
-            }
-            Grant::Covers(Place { src, dst }) => {
-                let place = dst.as_ref().map_or_else(|| words(src), |dst| term::word(dst.as_str()));
-                format!("covers {place} with {}", words(src))
-            }
-            Grant::Unprotected(None) => "may change git hooks, editor settings and task files".to_owned(),
-            Grant::Unprotected(Some(path)) => format!("may change {} in what it writes", term::word(path.as_str())),
-            Grant::Host(host) => format!("reaches {host}"),
-            Grant::PublicHosts => "reaches any public host".to_owned(),
-            Grant::EngineNetwork(None) => "is on the engine's own network".to_owned(),
-            Grant::EngineNetwork(Some(name)) => format!("is on the engine's network {name}"),
-            Grant::HostNetwork => "is on the host's own network".to_owned(),
-            Grant::Port(port) => format!("listens on {port}"),
-            Grant::Variable(name) => format!("sees your variable {name}"),
-            Grant::Value(name, value) => format!("sets {}", term::word(&format!("{name}={value}"))),
-            Grant::Workdir(Workdir::Default) => "starts where the project is mounted".to_owned(),
-            Grant::Workdir(Workdir::CurrentDirectory) => "starts in the current directory".to_owned(),
-            Grant::Workdir(Workdir::Guest(path)) => format!("starts in {}", term::word(path.as_str())),
-            Grant::Installation => "may write its own installation".to_owned(),
-            Grant::Display => "uses your X11 display".to_owned(),
-            Grant::EngineArguments(arguments) => {
-                let arguments: Vec<String> = arguments.iter().map(|argument| term::word(argument)).collect();
-                format!("gives the engine {}", arguments.join(" "))
-            }
-            Grant::Memory(Some(bytes)) => format!("uses {} of memory at most", memory(*bytes)),
-            Grant::Memory(None) => "uses any amount of memory".to_owned(),
-            Grant::Processes(count) => format!("has {count} processes at most"),
-            Grant::Cpus(Some(milli)) => format!("uses {}.{:03} CPUs at most", milli / 1000, milli % 1000),
-            Grant::Cpus(None) => "uses all CPUs".to_owned(),
-            Grant::NoLonger(lost) => format!("no longer {lost}"),
-        };
-        formatter.write_str(&text)
     }
 }
 
