@@ -40,7 +40,7 @@ use std::fs;
 use crate::cli::argv0::{Applet, applet};
 use crate::error::Error;
 use crate::host::World;
-use crate::run::Mode;
+use crate::policy::Mode;
 
 /// The whole program: the process's arguments to its exit code.
 pub fn main() -> u8 {

@@ -14,17 +14,38 @@ use crate::install;
 use crate::names::ToolName;
 use crate::network::log::Summary;
 use crate::plan;
-use crate::policy;
+use crate::policy::{self, Mode, Policy};
 use crate::term;
-use crate::tools;
+use crate::tools::{self, Tool};
 
-/// Which hosts a run may reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Those that the coco file grants.
-    Granted,
-    /// Every public one, to find out which the tool wants; asked for on the command line.
-    DangerousLearn,
+/// A configured tool, and what has to be known to decide about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The tool.
+    pub tool: Tool,
+    /// What was looked up for it.
+    pub facts: Facts,
+}
+
+/// Reads a tool's coco file and looks up the facts that the decision about it needs.
+///
+/// # Errors
+/// There is no such coco file, it is wrong, or a fact can't be found out.
+pub fn load(world: &World, name: &ToolName) -> Result<Loaded, Error> {
+    let tool = tools::load(world, name)?;
+    let facts = Facts::gather(world, &tool.file, tools::consent::read(world, name))?;
+    Ok(Loaded { tool, facts })
+}
+
+/// Loads a tool and decides what it gets.
+///
+/// # Errors
+/// Those of [`load`] and [`policy::decide`].
+pub fn decide(world: &World, name: &ToolName, mode: Mode) -> Result<(Loaded, Policy), Error> {
+    let loaded = load(world, name)?;
+    let Loaded { tool, facts } = &loaded;
+    let policy = policy::decide(name, &tool.file, world, facts, &tool.digest, mode)?;
+    Ok((loaded, policy))
 }
 
 /// One run of a tool: the pipeline.
@@ -32,12 +53,7 @@ pub enum Mode {
 /// # Errors
 /// Whatever kept the tool from being started; its own failure is an exit code.
 pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) -> Result<u8, Error> {
-    let tool = tools::load(world, name)?;
-    let facts = Facts::gather(world, &tool.file, tools::consent::read(world, name))?;
-    let mut policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
-    if mode == Mode::DangerousLearn {
-        policy = policy.dangerous_learn();
-    }
+    let (Loaded { tool, facts }, policy) = decide(world, name, mode)?;
     let engine = discover::find_engine(world)?;
     for warning in &policy.warnings {
         term::note("warning", warning);
@@ -84,7 +100,7 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
 }
 
 /// What a tool has put into a project that would run on the host.
-fn tell_planted(world: &World, tool: &tools::Tool, facts: &Facts) {
+fn tell_planted(world: &World, tool: &Tool, facts: &Facts) {
     let (planted, extent) = facts.planted(world, &tool.file);
     for path in planted {
         let path = term::path(&path);
@@ -101,7 +117,7 @@ fn tell_planted(world: &World, tool: &tools::Tool, facts: &Facts) {
 
 /// What was denied, and what a learning run has learnt. An editor that reads standard error can
 /// ask for silence; a person at a terminal is always told.
-fn tell_network(world: &World, tool: &tools::Tool, summary: &Summary, mode: Mode) {
+fn tell_network(world: &World, tool: &Tool, summary: &Summary, mode: Mode) {
     if world.terminals.stderr || world.variable("COCO_QUIET").is_none() {
         for line in explain::denied(&tool.name, summary, &tool.path) {
             term::say(&line);

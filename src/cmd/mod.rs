@@ -97,17 +97,3 @@ fn first_name(line: &Line) -> Result<ToolName, Error> {
 fn reported(failed: usize) -> Result<u8, Error> {
     if failed == 0 { Ok(0) } else { Err(Error::Reported { count: failed }) }
 }
-
-/// A tool with the decision about it, before anything is started.
-struct Decided {
-    tool: Tool,
-    facts: Facts,
-    policy: Policy,
-}
-
-fn decide(world: &World, name: &ToolName) -> Result<Decided, Error> {
-    let tool = tools::load(world, name)?;
-    let facts = Facts::gather(world, &tool.file, tools::consent::read(world, name))?;
-    let policy = policy::decide(name, &tool.file, world, &facts, &tool.digest)?;
-    Ok(Decided { tool, facts, policy })
-}

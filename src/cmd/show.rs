@@ -12,12 +12,12 @@ use crate::install::image;
 use crate::names::ToolName;
 use crate::plan::record::Record;
 use crate::policy::{self, Policy};
-use crate::{explain, plan, term, tools};
+use crate::run::{self, Loaded};
+use crate::{explain, plan, term};
 
 /// Prints the policy in words, then the engine's commands.
 pub fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
-    let tool = tools::load(world, name)?;
-    let facts = Facts::gather(world, &tool.file, tools::consent::read(world, name))?;
+    let Loaded { tool, facts } = run::load(world, name)?;
     let (policy, missing) = policy::dangerous_as_if_agreed(name, &tool.file, world, &facts, &tool.digest)?;
     let engine = discover::find_engine(world)?;
     let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool))?;

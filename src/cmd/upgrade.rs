@@ -1,10 +1,12 @@
 //! `coco upgrade`: installs the newest versions of tools.
 
-use super::{Decided, decide, reported};
+use super::reported;
 use crate::cli::args::Line;
 use crate::engine::discover;
 use crate::error::Error;
 use crate::host::World;
+use crate::policy::Mode;
+use crate::run::{self, Loaded};
 use crate::{install, term, tools};
 
 /// Upgrades the named tools, or all.
@@ -12,7 +14,7 @@ pub fn upgrade(world: &World, line: &Line) -> Result<u8, Error> {
     let engine = discover::find_engine(world)?;
     let mut failed = 0;
     for name in tools::named_or_all(world, &line.operands)? {
-        let outcome = decide(world, &name).and_then(|Decided { tool, facts, policy }| {
+        let outcome = run::decide(world, &name, Mode::Granted).and_then(|(Loaded { tool, facts }, policy)| {
             install::upgrade(world, &facts, &policy, &engine, &tool.digest)
         });
         match outcome {

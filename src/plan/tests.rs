@@ -14,7 +14,7 @@ use crate::engine::EngineKind;
 use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{Identity, SeLinux};
 use crate::host::Terminals;
-use crate::policy::{Hidden, Policy, Shape, decide};
+use crate::policy::{Hidden, Mode, Policy, Shape, decide};
 use crate::protocol::control::Streams;
 use crate::rules::sandbox_paths::{GuestPath, NETWORK_GUEST};
 
@@ -44,7 +44,7 @@ fn case(kind: EngineKind, uid: u32, name: &str, text: &str, variables: &[(&str, 
     let file = file(text);
     let mut facts = facts(&world, &file);
     facts.consent = Some(agreed(DIGEST));
-    let policy = decide(&tool(name), &file, &world, &facts, DIGEST).unwrap();
+    let policy = decide(&tool(name), &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
     Case { engine: engine(kind, uid), world, facts, policy }
 }
 
@@ -166,7 +166,8 @@ fn a_tool_with_a_writable_project() {
         let project = &case.facts.project;
         let found = places.map(|(path, hold, kind)| (project.join(path), Found { hold, kind, identity }));
         case.facts.protected = vec![Protected { found: BTreeMap::from(found), ..Protected::default() }];
-        case.policy = decide(&tool("writing"), &file(WRITING), &case.world, &case.facts, DIGEST).unwrap();
+        case.policy =
+            decide(&tool("writing"), &file(WRITING), &case.world, &case.facts, DIGEST, Mode::Granted).unwrap();
         golden(&format!("{caller}-writing"), &run_case(&case, &record(Some("data-1")), &[]));
     }
 }

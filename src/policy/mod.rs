@@ -4,25 +4,26 @@
 //! closed one, a `match` on a permission names every variant, and whatever widens the sandbox has
 //! `dangerous` in its name.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::config::{Access, CocoFile, DEFAULT_PIDS, Isolation, Network, Protect, Relabel, X11};
+use crate::config::{Access, CocoFile, DEFAULT_PIDS, Isolation, Protect, Relabel, X11};
 use crate::error::Error;
 use crate::facts::{Display, Facts, Identity};
 use crate::host::World;
-use crate::names::{AptName, EnvName, HostPattern, NetworkName, ProgramName, PublishedPort, ToolName, ToolSpec};
-use crate::network::upstream::Upstream;
-use crate::rules::egress::Reach;
-use crate::rules::sandbox_paths::{CA_GUEST, GuestPath, XAUTHORITY_GUEST};
-use crate::rules::variables::CA_VARIABLES;
+use crate::names::{AptName, EnvName, ProgramName, PublishedPort, ToolName, ToolSpec};
+use crate::rules::sandbox_paths::GuestPath;
 
 mod consent;
+mod environment;
 mod mounts;
+mod network;
 pub mod permissions;
 
 pub use consent::{Agreement, Danger, dangers, needs_consent};
+use environment::environment;
+pub use network::{Mode, RunNetwork};
+use network::{network, ports};
 
 /// What a tool gets.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,41 +135,6 @@ pub enum Creation {
     MakeDirectory,
 }
 
-/// The network of a run. The closed variant stands first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum RunNetwork {
-    /// No interface but a loopback of its own.
-    #[default]
-    None,
-    /// No interface either; these hosts, through the broker.
-    Hosts(Vec<HostPattern>),
-    /// No interface either; any public host, through the broker.
-    Public,
-    /// The same and these hosts, asked for on the command line for one run.
-    DangerousLearn(Vec<HostPattern>),
-    /// The engine's own network, private addresses included.
-    DangerousEngineDefault,
-    /// A network that the user made.
-    DangerousEngineNetwork(NetworkName),
-    /// The host's own.
-    DangerousHost,
-}
-
-impl RunNetwork {
-    /// What the broker lets through; `None` where the engine's own network is in use.
-    pub fn reach(&self) -> Option<Reach> {
-        match self {
-            RunNetwork::None => Some(Reach::default()),
-            RunNetwork::Hosts(hosts) => Some(Reach::Hosts(hosts.clone())),
-            RunNetwork::Public => Some(Reach::PUBLIC),
-            RunNetwork::DangerousLearn(besides) => Some(Reach::Public { besides: besides.clone() }),
-            RunNetwork::DangerousEngineDefault | RunNetwork::DangerousEngineNetwork(_) | RunNetwork::DangerousHost => {
-                None
-            }
-        }
-    }
-}
-
 /// Whether the helper insists on a closed sandbox before it starts the tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Posture {
@@ -191,15 +157,22 @@ pub struct Limits {
     pub milli_cpus: Option<u32>,
 }
 
-/// Decides what `tool` gets.
+/// Decides what `tool` gets in a run of this mode. `digest` is the coco file's, to which consent was given.
 ///
 /// # Errors
 /// A refusal: what is asked for is forbidden, not consented to, or can't be enforced.
-pub fn decide(tool: &ToolName, file: &CocoFile, world: &World, facts: &Facts, digest: &str) -> Result<Policy, Error> {
+pub fn decide(
+    tool: &ToolName,
+    file: &CocoFile,
+    world: &World,
+    facts: &Facts,
+    digest: &str,
+    mode: Mode,
+) -> Result<Policy, Error> {
     let agreement = Agreement::on_record(facts, digest);
     let dangers = consent::dangers(file, world, facts);
     match dangers.iter().find(|danger| !agreement.covers(danger)) {
-        None => with_agreement(tool, file, world, facts, dangers),
+        None => with_agreement(tool, file, world, facts, dangers, mode),
         Some(danger @ Danger::StartedAtHome(_)) => Err(Error::Mount {
             path: facts.cwd.clone(),
             reason: format!("{tool} would get {danger}"),
@@ -224,7 +197,7 @@ pub fn dangerous_as_if_agreed(
     let agreement = Agreement::on_record(facts, digest);
     let dangers = consent::dangers(file, world, facts);
     let missing = dangers.iter().filter(|danger| !agreement.covers(danger)).cloned().collect();
-    Ok((with_agreement(tool, file, world, facts, dangers)?, missing))
+    Ok((with_agreement(tool, file, world, facts, dangers, Mode::Granted)?, missing))
 }
 
 /// The decision, when `dangers` are agreed to.
@@ -234,19 +207,11 @@ fn with_agreement(
     world: &World,
     facts: &Facts,
     dangers: Vec<Danger>,
+    mode: Mode,
 ) -> Result<Policy, Error> {
     let mut warnings = Vec::new();
-    let network = network(tool, file, world, &mut warnings);
-    let mut ports = file.ports.clone();
-    for port in extra_ports(world)? {
-        if !port.address.is_loopback() {
-            warnings.push(format!("COCO_EXTRA_PORTS publishes {port} beyond this machine"));
-        }
-        ports.push(port);
-    }
-    if let (Upstream::Unusable(reason), RunNetwork::Hosts(_) | RunNetwork::Public) = (&facts.upstream, &network) {
-        warnings.push(format!("HTTPS_PROXY: {reason}; {tool} will reach nothing"));
-    }
+    let network = network(tool, file, world, &facts.upstream, mode, &mut warnings);
+    let ports = ports(file, world, &mut warnings)?;
     let mounts = mounts::grants(file, world, facts)?;
     let (protected, hidden) = mounts::held(file, facts)?;
     let opened = dangers.iter().any(|danger| matches!(danger, Danger::EngineArgument(_)));
@@ -288,103 +253,11 @@ fn with_agreement(
     })
 }
 
-impl Policy {
-    /// The same, but with every public host in reach: for a run that is to show which hosts the
-    /// tool wants. The engine's and the host's own networks, which hide that, are left out too.
-    pub fn dangerous_learn(mut self) -> Policy {
-        self.network = RunNetwork::DangerousLearn(match self.network {
-            RunNetwork::Hosts(hosts) => hosts,
-            RunNetwork::DangerousLearn(besides) => besides,
-            RunNetwork::None
-            | RunNetwork::Public
-            | RunNetwork::DangerousEngineDefault
-            | RunNetwork::DangerousEngineNetwork(_)
-            | RunNetwork::DangerousHost => Vec::new(),
-        });
-        self
-    }
-}
-
 fn program(tool: &ToolName, file: &CocoFile) -> Result<ProgramName, Error> {
     match &file.command {
         Some(program) => Ok(program.clone()),
         None => ProgramName::new(tool.as_str()).map_err(|message| Error::BadName { message }),
     }
-}
-
-// --- network ---
-
-fn network(tool: &ToolName, file: &CocoFile, world: &World, warnings: &mut Vec<String>) -> RunNetwork {
-    if world.is_on("COCO_ALLOW_NETWORK") && !matches!(file.network, Network::DangerousHost) {
-        warnings.push(format!(
-            "COCO_ALLOW_NETWORK is set: {tool} runs with the engine's network, whatever its coco file says"
-        ));
-        return RunNetwork::DangerousEngineDefault;
-    }
-    match &file.network {
-        Network::None => RunNetwork::None,
-        Network::AllowedHosts(hosts) => RunNetwork::Hosts(hosts.clone()),
-        Network::Public => RunNetwork::Public,
-        Network::EngineDefault => RunNetwork::DangerousEngineDefault,
-        Network::EngineNetwork(name) => RunNetwork::DangerousEngineNetwork(name.clone()),
-        Network::DangerousHost => RunNetwork::DangerousHost,
-    }
-}
-
-fn extra_ports(world: &World) -> Result<Vec<PublishedPort>, Error> {
-    let Some(list) = world.text("COCO_EXTRA_PORTS")? else { return Ok(Vec::new()) };
-    list.split(',')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-        .map(|entry| {
-            PublishedPort::new(entry).map_err(|message| Error::Environment {
-                name: "COCO_EXTRA_PORTS",
-                message,
-                hint: "write for example COCO_EXTRA_PORTS=8080:80,9000:9000".to_owned(),
-            })
-        })
-        .collect()
-}
-
-// --- environment ---
-
-/// Variables that only change how output looks; without them a tool would not behave like the bare one.
-const PRESENTATION: &[&str] = &["TERM", "COLORTERM", "NO_COLOR"];
-
-fn environment(file: &CocoFile, world: &World, facts: &Facts, display: Option<&Display>) -> Vec<(EnvName, OsString)> {
-    let mut variables: Vec<(EnvName, OsString)> = Vec::new();
-    let mut set = |name: &str, value: &OsStr| {
-        if let Ok(name) = EnvName::new(name) {
-            variables.retain(|(other, _)| *other != name);
-            variables.push((name, value.to_owned()));
-        }
-    };
-    set("LANG", OsStr::new("C.UTF-8"));
-    for name in PRESENTATION {
-        if let Some(value) = world.variable(name) {
-            set(name, value);
-        }
-    }
-    if facts.ca_certificates.is_some() {
-        for name in CA_VARIABLES {
-            set(name, OsStr::new(CA_GUEST));
-        }
-    }
-    if let Some(display) = display {
-        set("DISPLAY", OsStr::new(&display.name));
-        if display.authority.is_some() {
-            set("XAUTHORITY", OsStr::new(XAUTHORITY_GUEST));
-        }
-    }
-    for name in &file.env_passthrough {
-        if let Some(value) = world.variables.get(OsStr::new(name.as_str())) {
-            set(name.as_str(), value);
-        }
-    }
-    for (name, value) in &file.env {
-        set(name.as_str(), OsStr::from_bytes(value.as_bytes()));
-    }
-    variables
 }
 
 // --- engine arguments ---

@@ -1,19 +1,23 @@
 //! The decision, case by case: what is refused, what is closed by default, what consent opens.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::*;
 use crate as coco;
+use crate::config::Network;
 use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
 use crate::facts::{AtHome, Consent, Source, SourceKind};
 use crate::rules::autorun::MOST_MOUNTS;
-use crate::rules::sandbox_paths::WORKSPACE;
+use crate::rules::sandbox_paths::{CA_GUEST, WORKSPACE};
 
 mod consent;
 #[path = "../../tests/golden/hand_made.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
 #[expect(dead_code, reason = "shared with the tests of plans")]
 mod hand_made;
+mod network;
 
 use hand_made::{DIGEST, EVERYTHING, LEAST, agreed, facts, file, tool, with, world};
 
@@ -21,7 +25,7 @@ use hand_made::{DIGEST, EVERYTHING, LEAST, agreed, facts, file, tool, with, worl
 fn decided(text: &str, variables: &[(&str, &str)]) -> Result<Policy, Error> {
     let world = with(world(1000), variables);
     let file = file(text);
-    decide(&tool("probe"), &file, &world, &facts(&world, &file), DIGEST)
+    decide(&tool("probe"), &file, &world, &facts(&world, &file), DIGEST, Mode::Granted)
 }
 
 fn names(policy: &Policy) -> Vec<&str> {
@@ -38,7 +42,7 @@ fn mounting(mount: &str, change: impl FnOnce(&mut Source)) -> Result<Policy, Err
     let file = file(&format!(r#"{{"tool": "npm:x", "mounts": [{mount}]}}"#));
     let mut facts = facts(&world, &file);
     change(&mut facts.sources[0]);
-    decide(&tool("probe"), &file, &world, &facts, DIGEST)
+    decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)
 }
 
 /// What a search would have found: directories, but for what is called `*.sock`.
@@ -68,7 +72,7 @@ fn consented(text: &str, home: AtHome, change: impl FnOnce(&mut Facts)) -> Resul
     let mut facts = facts(&world, &file);
     facts.consent = Some(Consent { digest: DIGEST.to_owned(), home });
     change(&mut facts);
-    decide(&tool("probe"), &file, &world, &facts, DIGEST)
+    decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)
 }
 
 #[test]
@@ -264,7 +268,7 @@ fn what_is_mounted_below_a_read_only_source_is_read_only_too() {
             ["/", "/code", "/code/disk", "/code/deep/disk", "/coder", "/other"].map(PathBuf::from).to_vec();
         let identity = Some(Identity { device: 1, inode: 2 });
         facts.sources[0].identity = identity;
-        let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
+        let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
         let mounts: Vec<(&str, &str)> =
             policy.mounts.iter().map(|mount| (mount.src.to_str().unwrap(), mount.dst.as_str())).collect();
         assert_eq!(mounts, expected);
@@ -334,20 +338,6 @@ fn the_display_is_given_only_when_asked_for() {
     assert!(!names(&decided(LEAST, &[("DISPLAY", ":7"), ("XAUTHORITY", "/x")]).unwrap()).contains(&"DISPLAY"));
 }
 
-#[test]
-fn ports_asked_for_by_hand_are_added_and_said_where_others_reach_them() {
-    let published = |list: &str| {
-        let policy = decided(r#"{"tool": "npm:x", "ports": ["1:2"]}"#, &[("COCO_EXTRA_PORTS", list)]).unwrap();
-        (policy.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), policy.warnings)
-    };
-    assert_eq!(published(""), ("127.0.0.1:1:2".to_owned(), vec![]));
-    assert_eq!(published(" 7:8,,[::1]:9:9 "), ("127.0.0.1:1:2 127.0.0.1:7:8 [::1]:9:9".to_owned(), vec![]));
-    let (ports, warnings) = published("0.0.0.0:7:8");
-    assert_eq!(ports, "127.0.0.1:1:2 0.0.0.0:7:8");
-    assert_eq!(warnings, ["COCO_EXTRA_PORTS publishes 0.0.0.0:7:8 beyond this machine"]);
-    assert!(matches!(decided(LEAST, &[("COCO_EXTRA_PORTS", "x")]), Err(Error::Environment { .. })));
-}
-
 /// An image's own tool is ready as it is, unless anything is to be installed beside it.
 #[test]
 fn nothing_is_installed_only_where_all_is_the_images_own() {
@@ -357,49 +347,6 @@ fn nothing_is_installed_only_where_all_is_the_images_own() {
     assert!(!nothing(r#""tool": "python@system", "dependencies": {"apt": ["gcc"]}"#));
     assert!(!nothing(r#""tool": "python@system", "dependencies": {"mise": ["node"]}"#));
     assert!(!nothing(r#""tool": "python@system", "dependencies": {"mise": ["npm:y"]}"#));
-}
-
-#[test]
-fn each_network_is_what_it_says() {
-    for (rest, network) in [
-        ("", RunNetwork::None),
-        (r#", "network": "none""#, RunNetwork::None),
-        (r#", "allowed_hosts": []"#, RunNetwork::None),
-        (r#", "ports": ["1:2"]"#, RunNetwork::None),
-        (r#", "network": "public""#, RunNetwork::Public),
-        (r#", "allowed_hosts": ["a.example"]"#, RunNetwork::Hosts(vec![HostPattern::new("a.example").unwrap()])),
-        (r#", "network": "default""#, RunNetwork::DangerousEngineDefault),
-        (r#", "network": "a-net""#, RunNetwork::DangerousEngineNetwork(NetworkName::new("a-net").unwrap())),
-    ] {
-        let policy = decided(&format!(r#"{{"tool": "npm:x"{rest}}}"#), &[]).unwrap();
-        assert_eq!((policy.network, policy.warnings), (network, vec![]), "{rest}");
-    }
-}
-
-/// Going around a proxy that can't be used is not what was asked for.
-#[test]
-fn a_proxy_that_can_not_be_used_is_said_where_it_matters() {
-    for (text, warnings) in [(LEAST, 0), (r#"{"tool": "npm:x", "network": "public"}"#, 1)] {
-        let world = world(1000);
-        let file = file(text);
-        let mut facts = facts(&world, &file);
-        facts.upstream = Upstream::new(Some("socks5://user:secret@proxy:1"), None);
-        let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
-        assert_eq!(policy.warnings.len(), warnings, "{text}");
-        assert!(policy.warnings.iter().all(|warning| !warning.contains("secret")));
-    }
-}
-
-#[test]
-fn opening_the_network_by_hand_is_said() {
-    for text in [LEAST, r#"{"tool": "npm:x", "network": "public"}"#, r#"{"tool": "npm:x", "network": "a-net"}"#] {
-        let policy = decided(text, &[("COCO_ALLOW_NETWORK", "1")]).unwrap();
-        assert_eq!(policy.network, RunNetwork::DangerousEngineDefault);
-        assert_eq!(policy.warnings.len(), 1);
-    }
-    // It is no consent to the host's own network.
-    let outcome = decided(r#"{"tool": "npm:x", "network": "host"}"#, &[("COCO_ALLOW_NETWORK", "1")]);
-    assert!(matches!(outcome, Err(Error::Consent { .. })), "{outcome:?}");
 }
 
 #[test]
@@ -429,7 +376,7 @@ fn what_is_found_in_a_writable_mount_is_held() {
             file(&format!(r#"{{"tool": "npm:x", "mounts": [{{"src": "@project", "dst": "/w", "opts": "{opts}"}}]}}"#));
         let mut facts = facts(&world, &file);
         facts.protected = vec![holding(&facts.project, paths)];
-        decide(&tool("probe"), &file, &world, &facts, DIGEST)
+        decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)
     };
     let policy = decide_with("rw", &[(".git", Hold::InPlace), (".git/hooks", Hold::ReadOnly)]).unwrap();
     assert_eq!(policy.hidden, []);

@@ -11,7 +11,7 @@ use coco::names::{
 };
 use coco::plan::record::Record;
 use coco::plan::{self, Plan};
-use coco::policy::decide;
+use coco::policy::{Mode, decide};
 use coco::rules::sandbox_paths::GuestPath;
 use coco::term;
 use proptest::collection::vec;
@@ -35,7 +35,7 @@ fn planned(text: &str, kind: EngineKind, uid: u32, arguments: &[OsString]) -> Pl
     let world = with(world(uid), CALLER);
     let mut facts = facts(&world, &file);
     facts.consent = Some(agreed(DIGEST));
-    let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
+    let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
     plan::run(&policy, &world, &facts, &engine(kind, uid), "image", &Record::default(), arguments)
 }
 

@@ -1,7 +1,7 @@
 //! The policy: taking a grant away narrows it, and nothing dangerous comes without consent.
 
 use coco::config::{Access, KEYS};
-use coco::policy::{Policy, Posture, RunNetwork, decide, needs_consent};
+use coco::policy::{Mode, Policy, Posture, RunNetwork, decide, needs_consent};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -100,7 +100,7 @@ fn decided(members: &Map<String, Value>, variables: &[(&str, &str)]) -> Option<P
     // Mounts below a source come and go with its access; the tests of the policy have those.
     facts.mount_points.clear();
     facts.consent = Some(agreed(DIGEST));
-    decide(&tool("probe"), &file, &world, &facts, DIGEST).ok()
+    decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).ok()
 }
 
 /// Variables of the caller.
@@ -136,7 +136,7 @@ fn without_consent_nothing_dangerous_is_decided() {
     law(1000, &floors, members(), |tally, members| {
         let file = parse(&members);
         let world = with(world(1000), CALLER);
-        let outcome = decide(&tool("probe"), &file, &world, &facts(&world, &file), DIGEST);
+        let outcome = decide(&tool("probe"), &file, &world, &facts(&world, &file), DIGEST, Mode::Granted);
         if let Ok(policy) = outcome {
             tally.count("decided");
             tally.count_if(!policy.mounts.is_empty(), "decided with a mount");
@@ -168,7 +168,7 @@ fn an_engine_argument_is_harmless_or_needs_consent() {
                 && !value.is_empty()
                 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:+/-=".contains(&byte))
         });
-        let outcome = decide(&tool("probe"), &file, &world, &facts(&world, &file), DIGEST);
+        let outcome = decide(&tool("probe"), &file, &world, &facts(&world, &file), DIGEST, Mode::Granted);
         tally.count(if outcome.is_ok() { "harmless" } else { "refused" });
         prop_assert!(harmless || outcome.is_err(), "{:?} passes without consent", argument);
         Ok(())

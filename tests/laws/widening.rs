@@ -4,7 +4,7 @@
 use coco::config::{Access, Isolation, KEYS, Relabel};
 use coco::names::HostName;
 use coco::policy::permissions::difference;
-use coco::policy::{Granted, Policy, RunNetwork, decide};
+use coco::policy::{Granted, Mode, Policy, RunNetwork, decide};
 use coco::rules::egress::Reach;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -180,7 +180,7 @@ fn policy(members: &Map<String, Value>) -> Option<Policy> {
     let mut facts = facts(&world, &file);
     facts.mount_points.clear();
     facts.consent = Some(agreed(DIGEST));
-    decide(&tool("probe"), &file, &world, &facts, DIGEST).ok()
+    decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).ok()
 }
 
 /// What is at a path inside: the mount that shows it, and the path on the host.

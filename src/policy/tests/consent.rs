@@ -9,11 +9,11 @@ fn consent_holds_for_the_digest_alone() {
     let mut facts = facts(&world, &file);
     for consent in [None, Some(""), Some("0"), Some("01234"), Some("0123 "), Some("*")] {
         facts.consent = consent.map(agreed);
-        let outcome = decide(&tool("probe"), &file, &world, &facts, DIGEST);
+        let outcome = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted);
         assert!(matches!(outcome, Err(Error::Consent { .. })), "{consent:?}: {outcome:?}");
     }
     facts.consent = Some(agreed(DIGEST));
-    let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
+    let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
     assert_eq!(policy.posture, Posture::DangerousConsented);
     assert_eq!(policy.engine_arguments, ["--shm-size=256m", "--device", "/dev/fuse"]);
 }
@@ -79,12 +79,12 @@ fn the_program_in_home_is_hidden_or_home_is_not_written() {
     let file = file(text);
     let mut facts = facts(&world, &file);
     facts.consent = Some(agreed(DIGEST));
-    assert!(refused(decide(&tool("probe"), &file, &world, &facts, DIGEST)).contains("coco itself"));
+    assert!(refused(decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)).contains("coco itself"));
     // Another place is hidden, and this one is held: the program is in reach.
     facts.protected = vec![holding(&world.home, &[(".ssh", Hold::Hidden), (".local/bin", Hold::InPlace)])];
-    assert!(refused(decide(&tool("probe"), &file, &world, &facts, DIGEST)).contains("coco itself"));
+    assert!(refused(decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)).contains("coco itself"));
     facts.protected = vec![holding(&world.home, &[(".local/bin", Hold::Hidden)])];
-    assert!(decide(&tool("probe"), &file, &world, &facts, DIGEST).is_ok());
+    assert!(decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).is_ok());
 }
 
 /// F8: who connects to an engine's or agent's socket can do what it can.
@@ -97,7 +97,7 @@ fn a_socket_needs_consent_and_a_directory_that_holds_one_is_refused() {
         let file = file(&text);
         let mut facts = facts(&world, &file);
         is_socket(&mut facts);
-        let outcome = decide(&tool("probe"), &file, &world, &facts, DIGEST);
+        let outcome = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted);
         assert!(matches!(outcome, Err(Error::Consent { .. })), "{src}: {outcome:?}");
         let policy = consented(&text, AtHome::Refused, is_socket).unwrap();
         assert_eq!(policy.dangers, [Danger::Socket(PathBuf::from(src))]);
@@ -150,7 +150,7 @@ fn consent_that_nothing_needs_opens_nothing() {
         let file = file(text);
         let mut facts = facts(&world, &file);
         facts.consent = Some(agreed(DIGEST));
-        let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST).unwrap();
+        let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
         assert_eq!(policy.posture, Posture::Closed);
         assert_eq!(needs_consent(&file), []);
     }
