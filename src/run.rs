@@ -13,7 +13,7 @@ use crate::host::World;
 use crate::install;
 use crate::names::ToolName;
 use crate::network::log::Summary;
-use crate::plan;
+use crate::plan::{self, Job};
 use crate::policy::{self, Mode, Policy};
 use crate::term;
 use crate::tools::{self, Tool};
@@ -55,20 +55,16 @@ pub fn decide(world: &World, name: &ToolName, mode: Mode) -> Result<(Loaded, Pol
 pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) -> Result<u8, Error> {
     let (Loaded { tool, facts }, policy) = decide(world, name, mode)?;
     let engine = discover::find_engine(world)?;
-    for warning in &policy.warnings {
-        term::note("warning", warning);
-    }
-    for limit in plan::limits_not_set(&tool.file.limits, plan::settable(&engine, &facts)) {
-        term::note("warning", &format!("limits: {limit} is not enforced, your cgroups have no controller for it"));
-    }
+    let job = Job { world, facts: &facts, policy: &policy, engine: &engine };
+    warn(&job);
     let stage = install::image::Stage::of(&policy.installation.tool);
     // Twice at most: an image that the engine has lost is built again, once.
     for _ in 0..2 {
-        let (image, record) = match install::ready(world, &facts, &policy, &engine, &tool.digest) {
+        let (image, record) = match install::ready(&job) {
             Err(Error::Engine { .. }) if install::image::forget_if_lost(world, &engine, stage)? => continue,
             ready => ready?,
         };
-        let plan = plan::run(&policy, world, &facts, &engine, &image, &record, arguments);
+        let plan = plan::run(&job, &image, &record, arguments);
         if world.is_on("COCO_DEBUG") {
             term::print_foreign(&explain::plan("run phase", &plan));
         }
@@ -97,6 +93,13 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
         }
     }
     Err(Error::Engine { message: "the engine lost the image again".to_owned(), hint: "try coco rebuild".to_owned() })
+}
+
+/// Tells what the user must know before a run.
+pub fn warn(job: &Job) {
+    for warning in job.warnings() {
+        term::note("warning", &warning);
+    }
 }
 
 /// What a tool has put into a project that would run on the host.

@@ -6,13 +6,11 @@ use crate::cli::args::{self, Line, Typed};
 use crate::cli::help as texts;
 use crate::cli::table::Command;
 use crate::error::Error;
-use crate::facts::Facts;
 use crate::host::World;
 use crate::names::ToolName;
-use crate::policy::{self, Policy};
 use crate::store::bundled;
 use crate::term;
-use crate::tools::{self, Tool, tool_name};
+use crate::tools::tool_name;
 
 mod allow;
 mod down;

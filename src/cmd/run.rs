@@ -6,9 +6,9 @@ use crate::cli::table::Switch;
 use crate::engine::discover;
 use crate::error::Error;
 use crate::host::World;
+use crate::plan::Job;
 use crate::policy::Mode;
 use crate::run::{self, Loaded};
-use crate::term;
 
 /// Runs a tool.
 pub fn run(world: &World, line: &Line) -> Result<u8, Error> {
@@ -17,10 +17,10 @@ pub fn run(world: &World, line: &Line) -> Result<u8, Error> {
     let mode = if line.has(Switch::Learn) { Mode::DangerousLearn } else { Mode::Granted };
     if line.has(Switch::DryRun) {
         let (Loaded { facts, .. }, policy) = run::decide(world, &name, mode)?;
-        return show::plans(world, &facts, &policy, &discover::find_engine(world)?, arguments);
-    }
-    if mode == Mode::DangerousLearn {
-        term::note("warning", &format!("--learn: {name} may reach every public host in this run"));
+        let engine = discover::find_engine(world)?;
+        let job = Job { world, facts: &facts, policy: &policy, engine: &engine };
+        run::warn(&job);
+        return show::plans(&job, arguments);
     }
     run::tool(world, &name, arguments, mode)
 }

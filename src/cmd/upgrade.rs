@@ -5,6 +5,7 @@ use crate::cli::args::Line;
 use crate::engine::discover;
 use crate::error::Error;
 use crate::host::World;
+use crate::plan::Job;
 use crate::policy::Mode;
 use crate::run::{self, Loaded};
 use crate::{install, term, tools};
@@ -14,8 +15,8 @@ pub fn upgrade(world: &World, line: &Line) -> Result<u8, Error> {
     let engine = discover::find_engine(world)?;
     let mut failed = 0;
     for name in tools::named_or_all(world, &line.operands)? {
-        let outcome = run::decide(world, &name, Mode::Granted).and_then(|(Loaded { tool, facts }, policy)| {
-            install::upgrade(world, &facts, &policy, &engine, &tool.digest)
+        let outcome = run::decide(world, &name, Mode::Granted).and_then(|(Loaded { facts, .. }, policy)| {
+            install::upgrade(&Job { world, facts: &facts, policy: &policy, engine: &engine })
         });
         match outcome {
             Ok(record) => term::out(&format!("{name} {}\n", record.version)),

@@ -175,7 +175,7 @@ pub enum Protect {
     DangerousNothing,
 }
 
-/// Resource limits; `None` is the default.
+/// Resource limits, as they are written; `None` is the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Memory in bytes.
@@ -184,6 +184,13 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// CPUs, in thousandths.
     pub milli_cpus: Option<u32>,
+}
+
+impl Limits {
+    /// The limit on processes and threads that holds.
+    pub fn processes(&self) -> u32 {
+        self.pids.unwrap_or(DEFAULT_PIDS)
+    }
 }
 
 /// The limit on processes and threads where the coco file sets none.

@@ -5,15 +5,15 @@ use std::path::Path;
 use super::network;
 use super::permissions::memory;
 use crate::config::{Access, Protect};
-use crate::engine::Engine;
-use crate::facts::Controllers;
 use crate::names::ToolName;
+use crate::plan::Job;
 use crate::plan::record::Record;
 use crate::policy::{Creation, Danger, Policy, Posture};
 use crate::term;
 
 /// The effective policy, a line for each grant.
-pub fn policy(policy: &Policy, engine: &Engine, can: Controllers, record: Option<&Record>, file: &Path) -> String {
+pub fn policy(job: &Job, record: Option<&Record>, file: &Path) -> String {
+    let Job { policy, engine, .. } = *job;
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |what: &str, text: String| rows.push(vec![format!("  {what}"), term::printable(&text)]);
     row("runs", policy.program.to_string());
@@ -55,12 +55,12 @@ pub fn policy(policy: &Policy, engine: &Engine, can: Controllers, record: Option
             Access::ReadWrite => "a cache of its own, and may write its installation".to_owned(),
         },
     );
-    row("limits", limits(policy, can));
+    row("limits", limits(job));
     for (what, text) in openings(policy) {
         row(what, text);
     }
-    for warning in &policy.warnings {
-        row("warning", warning.clone());
+    for warning in job.warnings() {
+        row("warning", warning);
     }
     row("engine", term::path(&engine.path));
     for (name, value) in engine.steering() {
@@ -126,12 +126,12 @@ fn openings(policy: &Policy) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn limits(policy: &Policy, can: Controllers) -> String {
+fn limits(job: &Job) -> String {
+    let (asked, can) = (&job.policy.limits, job.settable_limits());
     let unless = |can: bool| if can { "" } else { " (not set: this user has no such cgroup controller)" };
-    let mut limits = vec![format!("{} processes{}", policy.limits.pids, unless(can.pids))];
-    limits.extend(policy.limits.memory.map(|bytes| format!("{} of memory{}", memory(bytes), unless(can.memory))));
-    limits.extend(
-        policy.limits.milli_cpus.map(|milli| format!("{}.{:03} CPUs{}", milli / 1000, milli % 1000, unless(can.cpu))),
-    );
+    let mut limits = vec![format!("{} processes{}", asked.processes(), unless(can.pids))];
+    limits.extend(asked.memory.map(|bytes| format!("{} of memory{}", memory(bytes), unless(can.memory))));
+    limits
+        .extend(asked.milli_cpus.map(|milli| format!("{}.{:03} CPUs{}", milli / 1000, milli % 1000, unless(can.cpu))));
     limits.join(", ")
 }

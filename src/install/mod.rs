@@ -7,16 +7,13 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use self::image::Stage;
+use crate::engine::discover;
 use crate::engine::helpers::{self, Start};
-use crate::engine::{Engine, discover};
 use crate::error::Error;
-use crate::facts::Facts;
-use crate::host::World;
 use crate::host::volumes::install_log;
 use crate::network::log::Summary;
-use crate::plan;
 use crate::plan::record::{self, Record, accept, read_record, write_record};
-use crate::policy::Policy;
+use crate::plan::{self, Job};
 use crate::protocol::control::Installed;
 use crate::sys::files::make_private;
 use crate::sys::lock::{lock_exclusive, lock_unused};
@@ -29,42 +26,31 @@ pub mod image;
 const SHOWN_LOG: u64 = 8 << 10;
 
 /// The image's id and the tool's record, made when they are missing or out of date.
-pub fn ready(
-    world: &World,
-    facts: &Facts,
-    policy: &Policy,
-    engine: &Engine,
-    coco_file: &str,
-) -> Result<(String, Record), Error> {
-    let image = image::ready(world, engine, Stage::of(&policy.installation.tool))?;
-    let record = installed(world, policy, engine, &image);
-    match record {
-        Some(record) => Ok((image, record)),
-        None => install(world, facts, policy, engine, image, coco_file, Version::AsRecorded),
-    }
+pub fn ready(job: &Job) -> Result<(String, Record), Error> {
+    let image = image::ready(job.world, job.engine, Stage::of(&job.policy.installation.tool))?;
+    let record = match installed(job, &image) {
+        Some(record) => record,
+        None => install(job, &image, Version::AsRecorded)?,
+    };
+    Ok((image, record))
 }
 
 /// Installs the newest version that the coco file allows.
-pub fn upgrade(
-    world: &World,
-    facts: &Facts,
-    policy: &Policy,
-    engine: &Engine,
-    coco_file: &str,
-) -> Result<Record, Error> {
-    let image = image::ready(world, engine, Stage::of(&policy.installation.tool))?;
-    if policy.installation.is_nothing() {
-        return Ok(record::system_record(policy, &image));
+pub fn upgrade(job: &Job) -> Result<Record, Error> {
+    let image = image::ready(job.world, job.engine, Stage::of(&job.policy.installation.tool))?;
+    if job.policy.installation.is_nothing() {
+        return Ok(record::system_record(job.policy, &image));
     }
-    install(world, facts, policy, engine, image, coco_file, Version::Newest).map(|(_, record)| record)
+    install(job, &image, Version::Newest)
 }
 
 /// The valid record of an installation from this image, if there is one.
-pub fn installed(world: &World, policy: &Policy, engine: &Engine, image: &str) -> Option<Record> {
+pub fn installed(job: &Job, image: &str) -> Option<Record> {
+    let policy = job.policy;
     if policy.installation.is_nothing() {
         return Some(record::system_record(policy, image));
     }
-    let volumes = engine.kind.volumes(&world.directories);
+    let volumes = job.volumes();
     let record = read_record(&volumes.record(&policy.tool))?;
     let data = volumes.tool(&policy.tool).join(record.data.as_ref()?);
     (record.inputs == record::inputs(policy, image) && data.is_dir()).then_some(record)
@@ -76,24 +62,17 @@ enum Version {
     Newest,
 }
 
-fn install(
-    world: &World,
-    facts: &Facts,
-    policy: &Policy,
-    engine: &Engine,
-    image: String,
-    coco_file: &str,
-    version: Version,
-) -> Result<(String, Record), Error> {
-    let volumes = engine.kind.volumes(&world.directories);
+fn install(job: &Job, image: &str, version: Version) -> Result<Record, Error> {
+    let Job { world, policy, .. } = *job;
+    let volumes = job.volumes();
     let own = volumes.tool(&policy.tool);
     let _lock = lock_exclusive(&volumes.install_lock(&policy.tool), || {
         term::say(&format!("waiting for another coco that installs {}", policy.tool));
     })?;
     if version == Version::AsRecorded
-        && let Some(record) = installed(world, policy, engine, &image)
+        && let Some(record) = installed(job, image)
     {
-        return Ok((image, record));
+        return Ok(record);
     }
     let path = volumes.record(&policy.tool);
     let specifier = policy.installation.tool.to_string();
@@ -115,7 +94,7 @@ fn install(
     let started = Instant::now();
     term::say(&format!("installing {specifier} for {}", policy.tool));
     let mut network = Summary::default();
-    let outcome = phases(world, facts, policy, engine, &image, &data, pinned.as_deref(), &log, &mut network);
+    let outcome = phases(job, image, &data, pinned.as_deref(), &log, &mut network);
     let installed = match outcome {
         Ok(installed) => installed,
         Err(error) => {
@@ -128,13 +107,12 @@ fn install(
             }
             // What is left of it is never trusted; prune removes what can't be removed now.
             let _ = remove_tree(&own.join(&data));
-            return Err(explained(error, &last_words(&log), world, engine));
+            return Err(explained(error, &last_words(&log), job));
         }
     };
     let record = Record {
-        coco_file: coco_file.to_owned(),
-        inputs: record::inputs(policy, &image),
-        image: image.clone(),
+        inputs: record::inputs(policy, image),
+        image: image.to_owned(),
         tool: specifier,
         version: if policy.installation.tool.is_system() { "system".to_owned() } else { installed.version },
         data: Some(data),
@@ -145,21 +123,18 @@ fn install(
     write_record(&path, &record)?;
     term::say(&format!("installed {} {} in {:.1} s", policy.tool, record.version, started.elapsed().as_secs_f32()));
     remove_replaced(&own, &record);
-    Ok((image, record))
+    Ok(record)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the whole context of one installation, used here alone")]
 fn phases(
-    world: &World,
-    facts: &Facts,
-    policy: &Policy,
-    engine: &Engine,
+    job: &Job,
     image: &str,
     data: &str,
     pinned: Option<&str>,
     log: &Path,
     network: &mut Summary,
 ) -> Result<Installed, Error> {
+    let policy = job.policy;
     let tool = policy.tool.as_str();
     let checked = |installed: Installed| {
         accept(installed).map_err(|message| Error::Install {
@@ -168,16 +143,14 @@ fn phases(
             hint: "do not trust this package; report it to its registry".to_owned(),
         })
     };
-    let mut runtimes = Record::default();
+    let mut runtimes = Installed::default();
     if !policy.installation.runtimes.is_empty() {
-        let lock = engine.kind.volumes(&world.directories).runtimes_lock();
-        let _lock = lock_exclusive(&lock, || term::say("waiting for another coco that installs runtimes"))?;
-        let installed =
-            checked(exec::install(&plan::install_runtimes(policy, world, facts, engine, image), tool, log, network)?)?;
-        runtimes.path = installed.path;
-        runtimes.environment = installed.environment;
+        let _lock = lock_exclusive(&job.volumes().runtimes_lock(), || {
+            term::say("waiting for another coco that installs runtimes")
+        })?;
+        runtimes = checked(exec::install(&plan::install_runtimes(job, image), tool, log, network)?)?;
     }
-    let plan = plan::install_tool(policy, world, facts, engine, image, data, &runtimes, pinned);
+    let plan = plan::install_tool(job, image, data, &runtimes, pinned);
     let mut installed = checked(exec::install(&plan, tool, log, network)?)?;
     installed.path.extend(runtimes.path);
     installed.environment.splice(0..0, runtimes.environment);
@@ -185,11 +158,11 @@ fn phases(
 }
 
 /// An engine's failure, with the helper that it misses.
-fn explained(error: Error, words: &str, world: &World, engine: &Engine) -> Error {
+fn explained(error: Error, words: &str, job: &Job) -> Error {
     let Error::Engine { message, hint } = error else { return error };
     let mut missing = helpers::missing_in(words);
     if missing.is_empty() {
-        missing = discover::missing_helpers(engine, Start { rootful: world.uid == 0, engine_network: false });
+        missing = discover::missing_helpers(job.engine, Start { rootful: job.world.uid == 0, engine_network: false });
     }
     Error::Engine { message, hint: helpers::hint(&missing).unwrap_or(hint) }
 }

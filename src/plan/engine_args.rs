@@ -4,22 +4,19 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{
-    CONTROL_SOCKET, HOSTS, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile, runtimes_directory,
-    settable,
-};
+use super::{CONTROL_SOCKET, HOSTS, Job, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile};
 use crate::config::{Access, Relabel};
-use crate::engine::{Engine, EngineKind};
-use crate::facts::{Facts, SeLinux};
-use crate::host::World;
+use crate::engine::EngineKind;
+use crate::facts::SeLinux;
 use crate::host::volumes::journal;
 use crate::names::PublishedPort;
 use crate::network::orders::Orders;
 use crate::plan::record::Record;
-use crate::policy::{Creation, Policy, RunNetwork, Shape};
+use crate::policy::{Creation, RunNetwork, Shape};
 use crate::protocol::control::{Launch, NetworkRole, Streams};
 use crate::rules::sandbox_paths::{
-    CA_GUEST, CACHE_GUEST, DATA_GUEST, INIT_GUEST, NETWORK_GUEST, RUNTIMES_GUEST, SOCKET_GUEST, XAUTHORITY_GUEST,
+    CA_GUEST, CACHE_GUEST, DATA_GUEST, INIT_GUEST, HOME_GUEST, NETWORK_GUEST, RUNTIMES_GUEST, SOCKET_GUEST,
+    XAUTHORITY_GUEST,
 };
 
 /// A bind mount for the engine.
@@ -43,8 +40,7 @@ const EMPTY_FILE: &str = "nothing";
 
 /// Collects an engine's arguments in the order in which they are given.
 pub struct Builder<'a> {
-    world: &'a World,
-    engine: &'a Engine,
+    job: Job<'a>,
     pub arguments: Vec<OsString>,
     run_directory: PathBuf,
     run_files: Vec<RunFile>,
@@ -55,13 +51,21 @@ pub struct Builder<'a> {
     proxy: Option<Orders>,
 }
 
+/// What init has to know of the engine's arguments.
+pub struct Collected {
+    /// Every mount that was asked for, by its place inside.
+    pub mount_points: Vec<OsString>,
+    /// What init does about the network.
+    pub network_role: NetworkRole,
+}
+
 impl<'a> Builder<'a> {
-    pub fn new(world: &'a World, engine: &'a Engine, part: &str) -> Self {
+    /// The first arguments of a container's start; `part` names the run's own directory.
+    pub fn new(job: Job<'a>, part: &str) -> Self {
         Builder {
-            world,
-            engine,
+            job,
             arguments: vec!["run".into()],
-            run_directory: world.directories.runtime.join(format!("{part}-{}", world.pid)),
+            run_directory: job.world.directories.runtime.join(format!("{part}-{}", job.world.pid)),
             run_files: Vec::new(),
             directories: Vec::new(),
             in_use: Vec::new(),
@@ -82,7 +86,8 @@ impl<'a> Builder<'a> {
     }
 
     /// What every start has, whatever is granted.
-    pub fn common(&mut self, policy: &Policy, facts: &Facts) {
+    pub fn common(&mut self) {
+        let Job { world, facts, policy, engine } = self.job;
         self.option("--rm");
         self.option("--pull=never");
         self.option("--log-driver=none");
@@ -93,7 +98,7 @@ impl<'a> Builder<'a> {
         self.option("--security-opt=no-new-privileges");
         // What an engine's configuration could set otherwise; the helper checks the outcome.
         self.option("--ipc=private");
-        if self.engine.kind == EngineKind::Podman {
+        if engine.kind == EngineKind::Podman {
             self.option("--http-proxy=false");
             self.option("--no-hosts");
         }
@@ -101,30 +106,35 @@ impl<'a> Builder<'a> {
             // A confined container may neither connect to coco's socket nor read a home directory.
             self.option("--security-opt=label=disable");
         }
+        self.limits();
+        self.option("--workdir=/");
+        self.option(format!("--entrypoint={INIT_GUEST}"));
+        self.bind(&Bind::new(&world.program, INIT_GUEST, Access::ReadOnly));
+        let socket = self.run_directory.join(CONTROL_SOCKET);
+        self.bind(&Bind::new(&socket, SOCKET_GUEST, Access::ReadOnly));
+        self.file("hosts", HOSTS.as_bytes(), "/etc/hosts");
+        if let Some(certificates) = &policy.ca_certificates {
+            self.file("ca.crt", certificates, CA_GUEST);
+        }
+    }
+
+    /// The limits of the caller, and those of the coco file that can be set here.
+    fn limits(&mut self) {
+        let Job { facts, policy, .. } = self.job;
         let (soft, hard) = facts.open_files;
         self.option(format!("--ulimit=nofile={soft}:{hard}"));
         let (soft, hard) = facts.processes;
         self.option(format!("--ulimit=nproc={}:{}", soft.min(MAX_NPROC), hard.min(MAX_NPROC)));
         // A rootless engine warns at every run, or fails, where it can't set a limit.
-        let can = settable(self.engine, facts);
+        let can = self.job.settable_limits();
         if can.pids {
-            self.option(format!("--pids-limit={}", policy.limits.pids));
+            self.option(format!("--pids-limit={}", policy.limits.processes()));
         }
         if let Some(bytes) = policy.limits.memory.filter(|_| can.memory) {
             self.option(format!("--memory={bytes}b"));
         }
         if let Some(milli) = policy.limits.milli_cpus.filter(|_| can.cpu) {
             self.option(format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
-        }
-        self.option("--workdir=/");
-        self.option(format!("--entrypoint={INIT_GUEST}"));
-        let program = self.world.program.clone();
-        self.bind(&Bind::new(&program, INIT_GUEST, Access::ReadOnly));
-        let socket = self.run_directory.join(CONTROL_SOCKET);
-        self.bind(&Bind::new(&socket, SOCKET_GUEST, Access::ReadOnly));
-        self.file("hosts", HOSTS.as_bytes(), "/etc/hosts");
-        if let Some(certificates) = &policy.ca_certificates {
-            self.file("ca.crt", certificates, CA_GUEST);
         }
     }
 
@@ -136,14 +146,8 @@ impl<'a> Builder<'a> {
     }
 
     /// The engine's part of the network, and the broker's where it has one.
-    pub fn network(
-        &mut self,
-        policy: &Policy,
-        facts: &Facts,
-        network: &RunNetwork,
-        ports: &[PublishedPort],
-        phase: &'static str,
-    ) {
+    pub fn network(&mut self, network: &RunNetwork, ports: &[PublishedPort], phase: &'static str) {
+        let Job { world, facts, policy, .. } = self.job;
         match network {
             RunNetwork::None | RunNetwork::Hosts(_) | RunNetwork::Public | RunNetwork::DangerousLearn(_) => {
                 self.option("--network=none");
@@ -170,19 +174,26 @@ impl<'a> Builder<'a> {
             reach: network.reach().unwrap_or_default(),
             ports,
             upstream: facts.upstream.clone(),
-            program: self.world.program.clone(),
+            program: world.program.clone(),
             getent: facts.getent.clone(),
-            journal: journal(&self.world.directories),
+            journal: journal(&world.directories),
             tool: policy.tool.to_string(),
             phase,
         });
     }
 
+    /// The directories that a tool may write and that end with the container.
+    pub fn temporary_directories(&mut self) {
+        for dst in ["/tmp", "/var/tmp", HOME_GUEST] {
+            self.tmpfs(dst);
+        }
+    }
+
     /// A fresh, writable directory.
-    pub fn tmpfs(&mut self, dst: &str) {
+    fn tmpfs(&mut self, dst: &str) {
         // podman copies what the image has there into a tmpfs unless told not to. docker makes one
         // without exec, which only this spelling changes; build scripts run in /tmp.
-        let option = match self.engine.kind {
+        let option = match self.job.engine.kind {
             EngineKind::Podman => format!("--mount=type=tmpfs,dst={dst},tmpfs-mode=1777,notmpcopyup"),
             EngineKind::Docker => format!("--tmpfs={dst}:rw,exec,nosuid,nodev,mode=1777"),
         };
@@ -199,7 +210,7 @@ impl<'a> Builder<'a> {
         if bind.access == Access::ReadOnly {
             fields.push("readonly".into());
         }
-        match (self.engine.kind, bind.relabel) {
+        match (self.job.engine.kind, bind.relabel) {
             (_, Relabel::Keep) | (EngineKind::Docker, _) => {}
             (EngineKind::Podman, Relabel::Shared) => fields.push("relabel=shared".into()),
             (EngineKind::Podman, Relabel::Private) => fields.push("relabel=private".into()),
@@ -221,15 +232,16 @@ impl<'a> Builder<'a> {
     }
 
     /// The granted files, the tool's own directories, and what runs must keep from being removed.
-    pub fn files(&mut self, policy: &Policy, record: &Record) {
+    pub fn files(&mut self, record: &Record) {
+        let policy = self.job.policy;
         for mount in policy.mounts.iter().chain(&policy.protected) {
             self.bind(&Bind { src: &mount.src, dst: mount.dst.as_str(), access: mount.access, relabel: mount.relabel });
             if mount.creation == Creation::MakeDirectory {
                 self.directories.push(mount.src.clone());
             }
         }
-        self.hidden(policy);
-        let volumes = self.engine.kind.volumes(&self.world.directories);
+        self.hidden();
+        let volumes = self.job.volumes();
         let cache = volumes.cache(&policy.tool);
         self.bind(&Bind::new(&cache, CACHE_GUEST, Access::ReadWrite));
         self.directories.push(cache.clone());
@@ -240,14 +252,15 @@ impl<'a> Builder<'a> {
             self.in_use.push(data);
         }
         if !policy.installation.runtimes.is_empty() {
-            let runtimes = runtimes_directory(self.world, self.engine, policy);
+            let runtimes = self.job.runtimes();
             self.bind(&Bind::new(&runtimes, RUNTIMES_GUEST, Access::ReadOnly));
             self.in_use.push(runtimes);
         }
     }
 
     /// Something empty over each place that is not to be seen.
-    fn hidden(&mut self, policy: &Policy) {
+    fn hidden(&mut self) {
+        let policy = self.job.policy;
         let run_files = [
             (Shape::Directory, RunFile::Directory { name: EMPTY_DIRECTORY.to_owned() }),
             (Shape::File, RunFile::Bytes { name: EMPTY_FILE.to_owned(), bytes: Vec::new() }),
@@ -264,8 +277,8 @@ impl<'a> Builder<'a> {
     }
 
     /// The X display, with a cookie for it alone.
-    pub fn display(&mut self, policy: &Policy) {
-        let Some(display) = &policy.display else { return };
+    pub fn display(&mut self) {
+        let Some(display) = &self.job.policy.display else { return };
         // Not in a directory of its own name inside: a tool finds it by DISPLAY, so it must be there.
         let dst = display.socket.to_str().unwrap_or("/tmp/.X11-unix/X0").to_owned();
         self.bind(&Bind::new(&display.socket, &dst, Access::ReadOnly));
@@ -277,16 +290,15 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The plan.
-    pub fn finish(mut self, image: &str, mut launch: Launch, streams: Streams) -> Plan {
+    /// The plan. `launch` makes init's orders out of what was collected, once all of it is there.
+    pub fn finish(mut self, image: &str, streams: Streams, launch: impl FnOnce(Collected) -> Launch) -> Plan {
         self.option(image);
-        launch.expect.mounts = self.mount_points;
-        launch.network_role = self.network_role;
+        let engine = self.job.engine;
         Plan {
-            program: self.engine.path.clone(),
+            program: engine.path.clone(),
             arguments: self.arguments,
-            environment: self.engine.environment.clone(),
-            launch,
+            environment: engine.environment.clone(),
+            launch: launch(Collected { mount_points: self.mount_points, network_role: self.network_role }),
             run_directory: self.run_directory,
             run_files: self.run_files,
             directories: self.directories,

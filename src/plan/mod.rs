@@ -6,22 +6,23 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::config::{self, Access, Isolation};
-use crate::engine::{Engine, EngineKind, UserMapping};
-use crate::facts::{Controllers, Facts};
-use crate::host::World;
+use crate::config::Access;
+use crate::engine::{EngineKind, UserMapping};
+use crate::facts::Facts;
 use crate::host::volumes::download_cache;
 use crate::network::orders::Orders;
 use crate::plan::record::Record;
-use crate::policy::{Policy, Posture, RunNetwork};
-use crate::protocol::control::{Enclosure, Expect, Interfaces, Launch, NetworkRole, Streams, Task};
-use crate::rules::sandbox_paths::{CA_GUEST, CACHE_GUEST, DATA_GUEST, HOME_GUEST, RUNTIMES_GUEST};
+use crate::policy::{Posture, RunNetwork};
+use crate::protocol::control::{Enclosure, Expect, Installed, Interfaces, Launch, Streams, Task};
+use crate::rules::sandbox_paths::{CA_GUEST, CACHE_GUEST, DATA_GUEST, RUNTIMES_GUEST};
 use crate::rules::variables::CA_VARIABLES;
 
 mod engine_args;
+mod job;
 pub mod record;
 
-use engine_args::{Bind, Builder};
+use engine_args::{Bind, Builder, Collected};
+pub use job::Job;
 
 /// The most processes that are asked for as `nproc`: podman lowers its own limit to this, and
 /// without CAP_SYS_RESOURCE a runtime can't raise it again (seen with podman 4.3).
@@ -99,45 +100,13 @@ pub enum RunFile {
     },
 }
 
-/// The limits that the engine can set here.
-pub fn settable(engine: &Engine, facts: &Facts) -> Controllers {
-    match engine.mapping {
-        UserMapping::Identity => Controllers { memory: true, pids: true, cpu: true },
-        UserMapping::RootIsCaller => facts.controllers,
-    }
-}
-
-/// The limits that the coco file asks for and nobody can set here; the user is told at every run.
-pub fn limits_not_set(asked: &config::Limits, can: Controllers) -> Vec<&'static str> {
-    let rows = [
-        ("memory", asked.memory.is_some(), can.memory),
-        ("pids", asked.pids.is_some(), can.pids),
-        ("cpus", asked.milli_cpus.is_some(), can.cpu),
-    ];
-    rows.into_iter().filter(|(_, asked, can)| *asked && !can).map(|(name, _, _)| name).collect()
-}
-
-fn runtimes_directory(world: &World, engine: &Engine, policy: &Policy) -> PathBuf {
-    let volumes = engine.kind.volumes(&world.directories);
-    match policy.installation.isolation {
-        Isolation::SharedRuntimes => volumes.shared_runtimes(),
-        Isolation::OwnRuntimes => volumes.own_runtimes(&policy.tool),
-    }
-}
-
-/// The run phase.
-pub fn run(
-    policy: &Policy,
-    world: &World,
-    facts: &Facts,
-    engine: &Engine,
-    image: &str,
-    record: &Record,
-    arguments: &[OsString],
-) -> Plan {
+/// The run phase: `image` is what the container is made of, `record` what was installed, `arguments`
+/// are the tool's own.
+pub fn run(job: &Job, image: &str, record: &Record, arguments: &[OsString]) -> Plan {
+    let Job { world, facts, policy, engine } = *job;
     let streams = if world.terminals.stdin && world.terminals.stdout { Streams::Terminal } else { Streams::Pipes };
-    let mut builder = Builder::new(world, engine, "run");
-    builder.common(policy, facts);
+    let mut builder = Builder::new(*job, "run");
+    builder.common();
     builder.option("--interactive");
     if streams == Streams::Terminal {
         builder.option("--tty");
@@ -154,31 +123,28 @@ pub fn run(
     }
     builder.option("--cap-drop=all");
     builder.option(format!("--user={}", engine.user(world.uid, world.gid)));
-    builder.network(policy, facts, &policy.network, &policy.ports, "run");
-    builder.tmpfs("/tmp");
-    builder.tmpfs("/var/tmp");
-    builder.tmpfs(HOME_GUEST);
-    builder.files(policy, record);
-    builder.display(policy);
+    builder.network(&policy.network, &policy.ports, "run");
+    builder.temporary_directories();
+    builder.files(record);
+    builder.display();
     builder.options(policy.engine_arguments.iter().map(OsString::from));
-    let mut environment: Vec<(OsString, OsString)> =
-        record.environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+    let mut environment = strings_to_os(&record.environment);
     environment.extend(policy.environment.iter().map(|(name, value)| (OsString::from(name.as_str()), value.clone())));
-    let launch = Launch {
-        expect: run_expect(policy, world, facts),
+    builder.finish(image, streams, |collected| Launch {
+        expect: run_expect(job, collected.mount_points),
         umask: world.umask,
         workdir: policy.workdir.clone().into_os_string(),
         environment,
         path: record.path.iter().map(OsString::from).collect(),
         ancestors: facts.ancestors.clone(),
-        network_role: NetworkRole::default(),
+        network_role: collected.network_role,
         task: Task::Run { program: policy.program.as_str().into(), arguments: arguments.to_vec(), terminal: streams },
-    };
-    builder.finish(image, launch, streams)
+    })
 }
 
-/// What the helper must find before it starts the tool.
-fn run_expect(policy: &Policy, world: &World, facts: &Facts) -> Expect {
+/// What init must find before it starts the tool.
+fn run_expect(job: &Job, mount_points: Vec<OsString>) -> Expect {
+    let Job { world, facts, policy, .. } = *job;
     Expect {
         owner: world.uid,
         enclosure: match policy.posture {
@@ -191,14 +157,14 @@ fn run_expect(policy: &Policy, world: &World, facts: &Facts) -> Expect {
                 Interfaces::Any
             }
         },
-        mounts: Vec::new(),
+        mounts: mount_points,
         trees: policy
             .mounts
             .iter()
             .filter(|mount| mount.access == Access::ReadWrite)
             .map(|mount| mount.dst.as_str().into())
             .collect(),
-        namespaces: own_namespaces(facts, &policy.network),
+        namespaces: forbidden_namespaces(facts, &policy.network),
         identities: policy
             .mounts
             .iter()
@@ -209,46 +175,32 @@ fn run_expect(policy: &Policy, world: &World, facts: &Facts) -> Expect {
     }
 }
 
-/// The part of the install phase that installs runtimes; none of the tool's code runs in it.
-pub fn install_runtimes(policy: &Policy, world: &World, facts: &Facts, engine: &Engine, image: &str) -> Plan {
-    let runtimes = runtimes_directory(world, engine, policy);
+/// The part of the install phase that installs runtimes. None of the tool's code runs in it.
+pub fn install_runtimes(job: &Job, image: &str) -> Plan {
+    let runtimes = job.runtimes();
     let cache = download_cache(&runtimes);
-    let mut builder = install(policy, world, facts, engine, "runtimes");
+    let mut builder = install(job, "runtimes");
     builder.option("--cap-drop=all");
-    builder.option(format!("--user={}", engine.user(world.uid, world.gid)));
+    builder.option(format!("--user={}", job.engine.user(job.world.uid, job.world.gid)));
     builder.bind(&Bind::new(&runtimes, RUNTIMES_GUEST, Access::ReadWrite));
     builder.bind(&Bind::new(&cache, CACHE_GUEST, Access::ReadWrite));
     builder.in_use.push(cache);
     builder.directories.push(runtimes);
-    let specifiers = policy.installation.runtimes.iter().map(|tool| tool.to_string().into()).collect();
-    let launch = install_launch(
-        policy,
-        world,
-        facts,
-        Enclosure::Closed,
-        &Record::default(),
-        Task::InstallRuntimes { specifiers },
-    );
-    builder.finish(image, launch, Streams::Pipes)
+    let specifiers = job.policy.installation.runtimes.iter().map(|tool| tool.to_string().into()).collect();
+    let task = Task::InstallRuntimes { specifiers };
+    builder.finish(image, Streams::Pipes, |collected| {
+        install_launch(job, Enclosure::Closed, &Installed::default(), task, collected)
+    })
 }
 
-/// The part of the install phase that runs the tool's own installation: network, and nothing of
-/// the user's. `data` is a new directory in the tool's own; `runtimes` is what the first part
-/// reported; `version` is the one to install again, when it is known.
-#[expect(clippy::too_many_arguments, reason = "the whole context of one installation")]
-pub fn install_tool(
-    policy: &Policy,
-    world: &World,
-    facts: &Facts,
-    engine: &Engine,
-    image: &str,
-    data: &str,
-    runtimes: &Record,
-    version: Option<&str>,
-) -> Plan {
-    let volumes = engine.kind.volumes(&world.directories);
+/// The part of the install phase that runs the tool's own installation: with a network, and without
+/// anything of the user's. `data` is a new directory in the tool's own; `runtimes` is what the first
+/// part reported; `version` is the one to install again, when it is known.
+pub fn install_tool(job: &Job, image: &str, data: &str, runtimes: &Installed, version: Option<&str>) -> Plan {
+    let Job { world, policy, engine, .. } = *job;
+    let volumes = job.volumes();
     let (data, cache) = (volumes.tool(&policy.tool).join(data), volumes.install_cache(&policy.tool));
-    let mut builder = install(policy, world, facts, engine, "tool");
+    let mut builder = install(job, "tool");
     builder.option("--cap-drop=all");
     let enclosure = if policy.installation.apt.is_empty() {
         builder.option(format!("--user={}", engine.user(world.uid, world.gid)));
@@ -264,61 +216,56 @@ pub fn install_tool(
     builder.bind(&Bind::new(&data, DATA_GUEST, Access::ReadWrite));
     builder.bind(&Bind::new(&cache, CACHE_GUEST, Access::ReadWrite));
     if !policy.installation.runtimes.is_empty() {
-        builder.bind(&Bind::new(&runtimes_directory(world, engine, policy), RUNTIMES_GUEST, Access::ReadOnly));
+        builder.bind(&Bind::new(&job.runtimes(), RUNTIMES_GUEST, Access::ReadOnly));
     }
     builder.in_use.extend([data, cache]);
-    let wanted = &policy.installation.tool;
-    let tool = version.map_or_else(|| wanted.clone(), |version| wanted.at(version));
-    let mut specifiers: Vec<OsString> =
-        policy.installation.companions.iter().map(|tool| tool.to_string().into()).collect();
-    // Of what the image itself has, mise knows nothing.
+    let task = install_task(job, version);
+    builder.finish(image, Streams::Pipes, |collected| install_launch(job, enclosure, runtimes, task, collected))
+}
+
+/// What init installs: Debian packages, companions and the tool.
+fn install_task(job: &Job, version: Option<&str>) -> Task {
+    let Job { world, policy, engine, .. } = *job;
+    let installation = &policy.installation;
+    let tool = version.map_or_else(|| installation.tool.clone(), |version| installation.tool.at(version));
+    let mut specifiers: Vec<OsString> = installation.companions.iter().map(|tool| tool.to_string().into()).collect();
+    // mise knows nothing of what the image itself has.
     if !tool.is_system() {
         specifiers.push(tool.to_string().into());
     }
-    let task = Task::InstallTool {
-        apt: policy.installation.apt.iter().map(|name| name.as_str().into()).collect(),
+    Task::InstallTool {
+        apt: installation.apt.iter().map(|name| name.as_str().into()).collect(),
         specifiers,
         program: policy.program.as_str().into(),
         user: match engine.mapping {
             UserMapping::RootIsCaller => (0, 0),
             UserMapping::Identity => (world.uid, world.gid),
         },
-    };
-    let launch = install_launch(policy, world, facts, enclosure, runtimes, task);
-    builder.finish(image, launch, Streams::Pipes)
+    }
 }
 
-fn install<'a>(policy: &Policy, world: &'a World, facts: &Facts, engine: &'a Engine, part: &str) -> Builder<'a> {
-    let mut builder = Builder::new(world, engine, part);
-    builder.common(policy, facts);
-    builder.network(policy, facts, &RunNetwork::Public, &[], "install");
-    builder.tmpfs("/tmp");
-    builder.tmpfs("/var/tmp");
-    builder.tmpfs(HOME_GUEST);
+/// What both parts of the install phase have.
+fn install<'a>(job: &Job<'a>, part: &str) -> Builder<'a> {
+    let mut builder = Builder::new(*job, part);
+    builder.common();
+    builder.network(&RunNetwork::Public, &[], "install");
+    builder.temporary_directories();
     builder
 }
 
-fn install_launch(
-    policy: &Policy,
-    world: &World,
-    facts: &Facts,
-    enclosure: Enclosure,
-    runtimes: &Record,
-    task: Task,
-) -> Launch {
-    let mut environment: Vec<(OsString, OsString)> =
-        runtimes.environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
-    if policy.ca_certificates.is_some() {
+fn install_launch(job: &Job, enclosure: Enclosure, runtimes: &Installed, task: Task, collected: Collected) -> Launch {
+    let mut environment = strings_to_os(&runtimes.environment);
+    if job.policy.ca_certificates.is_some() {
         environment.extend(CA_VARIABLES.iter().map(|name| (OsString::from(name), OsString::from(CA_GUEST))));
     }
     Launch {
         expect: Expect {
-            owner: world.uid,
+            owner: job.world.uid,
             enclosure,
             network: Interfaces::LoopbackOnly,
-            mounts: Vec::new(),
+            mounts: collected.mount_points,
             trees: Vec::new(),
-            namespaces: own_namespaces(facts, &RunNetwork::Public),
+            namespaces: forbidden_namespaces(job.facts, &RunNetwork::Public),
             identities: Vec::new(),
             empty: Vec::new(),
         },
@@ -327,16 +274,20 @@ fn install_launch(
         environment,
         path: runtimes.path.iter().map(OsString::from).collect(),
         ancestors: Vec::new(),
-        network_role: NetworkRole::default(),
+        network_role: collected.network_role,
         task,
     }
 }
 
-/// The caller's namespaces that the sandbox may not be in: all, but for a host's network that was
-/// agreed to.
-fn own_namespaces(facts: &Facts, network: &RunNetwork) -> Vec<OsString> {
+/// The caller's namespaces that the sandbox may not be in: all of them, but for a host's network that
+/// was agreed to.
+fn forbidden_namespaces(facts: &Facts, network: &RunNetwork) -> Vec<OsString> {
     let shared = |name: &&String| *network == RunNetwork::DangerousHost && name.starts_with("net:");
     facts.namespaces.iter().filter(|name| !shared(name)).map(OsString::from).collect()
+}
+
+fn strings_to_os(variables: &[(String, String)]) -> Vec<(OsString, OsString)> {
+    variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
 }
 
 #[cfg(test)]

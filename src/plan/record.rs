@@ -22,8 +22,6 @@ use crate::sys::hash::digest;
 /// The outcome of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
-    /// SHA-256 of the coco file, hexadecimal.
-    pub coco_file: String,
     /// SHA-256 of what the installation depends on: a change of it installs anew.
     pub inputs: String,
     /// The image's id.
@@ -89,7 +87,6 @@ pub fn read_record(path: &Path) -> Option<Record> {
         _ => None,
     };
     Some(Record {
-        coco_file: text("coco_file")?,
         inputs: text("inputs")?,
         image: text("image")?,
         tool: text("tool")?,
@@ -104,7 +101,6 @@ pub fn read_record(path: &Path) -> Option<Record> {
 /// Writes a record in one step.
 pub fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
     let text = json!({
-        "coco_file": record.coco_file,
         "inputs": record.inputs,
         "image": record.image,
         "tool": record.tool,
@@ -178,7 +174,6 @@ mod tests {
         let path = directory.path().join("a/b.json");
         assert_eq!(read_record(&path), None);
         let record = Record {
-            coco_file: "c".into(),
             inputs: "i".into(),
             image: "sha256:x".into(),
             tool: "npm:eslint".into(),
@@ -189,8 +184,12 @@ mod tests {
             hosts: vec!["a.example:443".into()],
         };
         write_record(&path, &record).unwrap();
-        assert_eq!(read_record(&path), Some(record));
+        assert_eq!(read_record(&path), Some(record.clone()));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        // Older records have one member more.
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen('{', r#"{"coco_file": "c","#, 1)).unwrap();
+        assert_eq!(read_record(&path), Some(record));
         fs::write(&path, "{").unwrap();
         assert_eq!(read_record(&path), None);
     }

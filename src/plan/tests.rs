@@ -10,12 +10,12 @@ use std::path::Path;
 
 use super::*;
 use crate as coco;
-use crate::engine::EngineKind;
+use crate::engine::{Engine, EngineKind};
 use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
-use crate::facts::{Identity, SeLinux};
-use crate::host::Terminals;
+use crate::facts::{Controllers, Identity, SeLinux};
+use crate::host::{Terminals, World};
 use crate::policy::{Hidden, Mode, Policy, Shape, decide};
-use crate::protocol::control::Streams;
+use crate::protocol::control::{NetworkRole, Streams};
 use crate::rules::sandbox_paths::{GuestPath, NETWORK_GUEST};
 
 #[path = "../../tests/golden/hand_made.rs"]
@@ -48,6 +48,12 @@ fn case(kind: EngineKind, uid: u32, name: &str, text: &str, variables: &[(&str, 
     Case { engine: engine(kind, uid), world, facts, policy }
 }
 
+impl Case {
+    fn job(&self) -> Job<'_> {
+        Job { world: &self.world, facts: &self.facts, policy: &self.policy, engine: &self.engine }
+    }
+}
+
 const IMAGE: &str = "sha256:0000";
 
 /// An installation that succeeded.
@@ -63,7 +69,7 @@ fn record(data: Option<&str>) -> Record {
 
 fn run_case(case: &Case, record: &Record, arguments: &[&str]) -> Plan {
     let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-    run(&case.policy, &case.world, &case.facts, &case.engine, IMAGE, record, &arguments)
+    run(&case.job(), IMAGE, record, &arguments)
 }
 
 /// A plan as text: the program and its arguments, one a line, then everything else that is done.
@@ -233,8 +239,7 @@ fn the_install_phase() {
     for (caller, kind, uid) in CALLERS {
         let case =
             case(*kind, *uid, "least", LEAST, &[("API_TOKEN", "secret"), ("COCO_CA_BUNDLE", "/etc/ssl/own.pem")]);
-        let Case { world, facts, policy, engine } = &case;
-        let plan = install_tool(policy, world, facts, engine, IMAGE, "data-2", &Record::default(), Some("1.2.3"));
+        let plan = install_tool(&case.job(), IMAGE, "data-2", &Installed::default(), Some("1.2.3"));
         golden(&format!("{caller}-install"), &plan);
     }
 }
@@ -243,9 +248,10 @@ fn the_install_phase() {
 fn the_install_phase_with_packages_and_runtimes() {
     for (caller, kind, uid) in CALLERS {
         let case = case(*kind, *uid, "built", BUILT, &[]);
-        let Case { world, facts, policy, engine } = &case;
-        golden(&format!("{caller}-install-runtimes"), &install_runtimes(policy, world, facts, engine, IMAGE));
-        let plan = install_tool(policy, world, facts, engine, IMAGE, "data-2", &record(None), None);
+        golden(&format!("{caller}-install-runtimes"), &install_runtimes(&case.job(), IMAGE));
+        let Record { path, environment, .. } = record(None);
+        let runtimes = Installed { version: String::new(), path, environment };
+        let plan = install_tool(&case.job(), IMAGE, "data-2", &runtimes, None);
         golden(&format!("{caller}-install-apt"), &plan);
         golden(&format!("{caller}-run-runtimes"), &run_case(&case, &record(Some("data-2")), &[]));
     }
@@ -257,7 +263,7 @@ fn an_isolated_tool_has_runtimes_of_its_own() {
     let text = BUILT.replacen('{', r#"{"isolated": true,"#, 1);
     let own = case(EngineKind::Podman, 1000, "built", &text, &[]);
     let source = |case: &Case| {
-        let plan = install_runtimes(&case.policy, &case.world, &case.facts, &case.engine, IMAGE);
+        let plan = install_runtimes(&case.job(), IMAGE);
         let mount = format!(",dst={RUNTIMES_GUEST}");
         let arguments: Vec<String> =
             plan.arguments.iter().map(|argument| argument.clone().into_string().unwrap()).collect();
@@ -277,11 +283,8 @@ fn grants_do_not_reach_the_install_phase() {
         let granted = case(*kind, *uid, "everything", EVERYTHING, &variables);
         let bare = case(*kind, *uid, "everything", bare, &[]);
         for part in [
-            |case: &Case| install_runtimes(&case.policy, &case.world, &case.facts, &case.engine, IMAGE),
-            |case: &Case| {
-                let Case { world, facts, policy, engine } = case;
-                install_tool(policy, world, facts, engine, IMAGE, "data-1", &Record::default(), None)
-            },
+            |case: &Case| install_runtimes(&case.job(), IMAGE),
+            |case: &Case| install_tool(&case.job(), IMAGE, "data-1", &Installed::default(), None),
         ] {
             assert_eq!(part(&granted), part(&bare), "{caller}");
         }
@@ -361,18 +364,30 @@ fn limits_that_can_not_be_set_are_left_out() {
     }
 }
 
-/// The user is told at every run which limits nobody sets.
+/// `run`, its dry run and `show` all tell what is asked for and can't be enforced here.
 #[test]
 fn what_is_asked_for_and_can_not_be_set_is_named() {
     let none = Controllers::default();
     let all = Controllers { memory: true, pids: true, cpu: true };
-    let asked = file(EVERYTHING).limits;
-    assert_eq!(limits_not_set(&asked, none), ["memory", "pids", "cpus"]);
-    assert_eq!(limits_not_set(&asked, Controllers { memory: true, ..none }), ["pids", "cpus"]);
-    assert_eq!(limits_not_set(&asked, Controllers { pids: true, ..none }), ["memory", "cpus"]);
-    assert_eq!(limits_not_set(&asked, Controllers { cpu: true, ..none }), ["memory", "pids"]);
-    assert!(limits_not_set(&asked, all).is_empty());
-    assert!(limits_not_set(&file(LEAST).limits, none).is_empty(), "nobody asked");
+    let named = |text: &str, kind: EngineKind, uid: u32, controllers: Controllers| -> Vec<String> {
+        let mut case = case(kind, uid, "everything", text, &[]);
+        case.facts.controllers = controllers;
+        let warnings = case.job().warnings();
+        warnings.iter().filter_map(|text| Some(text.strip_prefix("limits: ")?.split_once(' ')?.0.to_owned())).collect()
+    };
+    let rootless = |text: &str, controllers: Controllers| named(text, EngineKind::Podman, 1000, controllers);
+    assert_eq!(rootless(EVERYTHING, none), ["memory", "pids", "cpus"]);
+    assert_eq!(rootless(EVERYTHING, Controllers { memory: true, ..none }), ["pids", "cpus"]);
+    assert_eq!(rootless(EVERYTHING, Controllers { pids: true, ..none }), ["memory", "cpus"]);
+    assert_eq!(rootless(EVERYTHING, Controllers { cpu: true, ..none }), ["memory", "pids"]);
+    assert_eq!(rootless(EVERYTHING, all), [""; 0]);
+    assert_eq!(rootless(LEAST, none), [""; 0], "nobody asked");
+    assert_eq!(named(EVERYTHING, EngineKind::Podman, 0, none), [""; 0], "root can set all");
+    assert_eq!(named(EVERYTHING, EngineKind::Docker, 1000, none), [""; 0], "the daemon can set all");
+    // The policy's own warnings come along.
+    let opened = case(EngineKind::Podman, 1000, "least", LEAST, &[("COCO_ALLOW_NETWORK", "1")]);
+    assert_eq!(opened.job().warnings(), opened.policy.warnings);
+    assert_eq!(opened.policy.warnings.len(), 1);
 }
 
 /// A port is published once: where the sandbox has the host's network, the tool's own is the host's.
@@ -415,7 +430,7 @@ fn only_the_hosts_network_is_shared_and_only_where_it_was_agreed_to() {
     let forbidden = |network: &str| {
         let text = format!(r#"{{"tool": "npm:x", "network": "{network}"}}"#);
         let case = case(EngineKind::Podman, 1000, "x", &text, &[]);
-        let install = install_runtimes(&case.policy, &case.world, &case.facts, &case.engine, IMAGE);
+        let install = install_runtimes(&case.job(), IMAGE);
         assert_eq!(install.launch.expect.namespaces, ["ipc:[1]", "mnt:[1]", "net:[1]", "pid:[1]", "uts:[1]"]);
         run_case(&case, &Record::default(), &[]).launch.expect.namespaces
     };

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::config::{Access, CocoFile, DEFAULT_PIDS, Isolation, Protect, Relabel, X11};
+use crate::config::{Access, CocoFile, Isolation, Limits, Protect, Relabel, X11};
 use crate::error::Error;
 use crate::facts::{Display, Facts, Identity};
 use crate::host::World;
@@ -57,7 +57,7 @@ pub struct Policy {
     pub data: Access,
     /// The X display.
     pub display: Option<Display>,
-    /// Resource limits.
+    /// Resource limits, as the coco file has them.
     pub limits: Limits,
     /// More engine arguments: harmless ones, or consented to.
     pub engine_arguments: Vec<String>,
@@ -65,7 +65,7 @@ pub struct Policy {
     pub posture: Posture,
     /// The CA certificates that it is to trust, PEM.
     pub ca_certificates: Option<Vec<u8>>,
-    /// What the user must be told at every run.
+    /// What the user must be told at every run, whatever the engine.
     pub warnings: Vec<String>,
 }
 
@@ -146,17 +146,6 @@ pub enum Posture {
     DangerousConsented,
 }
 
-/// Resource limits, with defaults in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes.
-    pub memory: Option<u64>,
-    /// Processes and threads.
-    pub pids: u32,
-    /// Thousandths of a CPU.
-    pub milli_cpus: Option<u32>,
-}
-
 /// Decides what `tool` gets in a run of this mode. `digest` is the coco file's, to which consent was given.
 ///
 /// # Errors
@@ -231,11 +220,7 @@ fn with_agreement(
         },
         workdir: mounts::workdir(file, facts, &mounts)?,
         environment: environment(file, world, facts, display.as_ref()),
-        limits: Limits {
-            memory: file.limits.memory,
-            pids: file.limits.pids.unwrap_or(DEFAULT_PIDS),
-            milli_cpus: file.limits.milli_cpus,
-        },
+        limits: file.limits,
         ca_certificates: facts.ca_certificates.clone(),
         tool: tool.clone(),
         data: file.data,

@@ -63,7 +63,10 @@ pub fn network(
 ) -> RunNetwork {
     let network = match mode {
         Mode::Granted => granted_network(tool, file, world, warnings),
-        Mode::DangerousLearn => learning_network(file),
+        Mode::DangerousLearn => {
+            warnings.push(format!("--learn: {tool} may reach every public host in this run"));
+            learning_network(file)
+        }
     };
     match (upstream, &network) {
         (Upstream::Unusable(reason), RunNetwork::Hosts(_) | RunNetwork::Public | RunNetwork::DangerousLearn(_)) => {

@@ -4,9 +4,7 @@
 //! comparison decides whether an update has to be agreed to. Some lines of a coco file also hold a tool
 //! back (a variable's value, a pinned version, a mount over a part of another): their loss is an addition.
 
-use crate::config::{
-    Access, CocoFile, DEFAULT_PIDS, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11,
-};
+use crate::config::{Access, CocoFile, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11};
 use crate::names::{
     AptName, EnvName, HostPattern, NetworkName, PublishedPort, RelativePath, Scope, ToolName, ToolSpec,
 };
@@ -161,7 +159,7 @@ pub fn grants(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
         found.push(Grant::EngineArguments(file.podman_args.clone()));
     }
     found.push(Grant::Memory(file.limits.memory));
-    found.push(Grant::Processes(file.limits.pids.unwrap_or(DEFAULT_PIDS)));
+    found.push(Grant::Processes(file.limits.processes()));
     found.push(Grant::Cpus(file.limits.milli_cpus));
     found
 }

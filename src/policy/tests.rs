@@ -81,7 +81,7 @@ fn the_least_tool_gets_nothing() {
     assert_eq!(policy.mounts, []);
     assert_eq!(policy.network, RunNetwork::None);
     assert_eq!((policy.data, policy.posture), (Access::ReadOnly, Posture::Closed));
-    assert_eq!(policy.limits, Limits { memory: None, pids: DEFAULT_PIDS, milli_cpus: None });
+    assert_eq!(policy.limits, Limits::default());
     assert_eq!(policy.display, None);
     assert_eq!((policy.ports, policy.engine_arguments, policy.warnings), (vec![], vec![], vec![]));
     assert_eq!(policy.workdir, PathBuf::from(WORKSPACE));

@@ -102,7 +102,6 @@ fn installed(world: &World) {
     );
     fs::create_dir_all(world.path("data/coco/volumes/podman/probe/data-1")).unwrap();
     let record = Record {
-        coco_file: String::new(),
         // tool, program, apt, runtimes, companions, isolation, image.
         inputs: digest(["npm:prettier", "prettier", "", "", "", "shared", IMAGE].join("\n").as_bytes()),
         image: IMAGE.into(),

@@ -10,7 +10,7 @@ use coco::names::{
     AptName, EnvName, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolName, ToolSpec,
 };
 use coco::plan::record::Record;
-use coco::plan::{self, Plan};
+use coco::plan::{self, Job, Plan};
 use coco::policy::{Mode, decide};
 use coco::rules::sandbox_paths::GuestPath;
 use coco::term;
@@ -36,7 +36,8 @@ fn planned(text: &str, kind: EngineKind, uid: u32, arguments: &[OsString]) -> Pl
     let mut facts = facts(&world, &file);
     facts.consent = Some(agreed(DIGEST));
     let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
-    plan::run(&policy, &world, &facts, &engine(kind, uid), "image", &Record::default(), arguments)
+    let job = Job { world: &world, facts: &facts, policy: &policy, engine: &engine(kind, uid) };
+    plan::run(&job, "image", &Record::default(), arguments)
 }
 
 proptest! {

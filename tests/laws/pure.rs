@@ -8,9 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use coco::engine::EngineKind;
-use coco::policy::{decide, permissions};
+use coco::plan::{self, Job};
+use coco::policy::{Mode, decide, permissions};
+use coco::protocol::control::Installed;
 use coco::store::signature;
-use coco::{explain, plan};
+use coco::explain;
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
@@ -69,22 +71,23 @@ fn everything_pure() -> usize {
             let world = with(world(uid), CALLER);
             let mut facts = facts(&world, &file);
             // Without consent, and with it.
-            let _ = decide(&name, &file, &world, &facts, DIGEST);
+            let _ = decide(&name, &file, &world, &facts, DIGEST, Mode::Granted);
             facts.consent = Some(agreed(DIGEST));
-            let policy = decide(&name, &file, &world, &facts, DIGEST).unwrap();
+            let policy = decide(&name, &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
             let record = explain::placeholder_record(&policy);
-            let can = plan::settable(&engine, &facts);
+            let job = Job { world: &world, facts: &facts, policy: &policy, engine: &engine };
+            let runtimes = Installed::default();
             let arguments = ["--version"].map(OsString::from);
             let all = [
-                plan::run(&policy, &world, &facts, &engine, "image", &record, &arguments),
-                plan::install_runtimes(&policy, &world, &facts, &engine, "image"),
-                plan::install_tool(&policy, &world, &facts, &engine, "image", "data-new", &record, Some("1.2")),
+                plan::run(&job, "image", &record, &arguments),
+                plan::install_runtimes(&job, "image"),
+                plan::install_tool(&job, "image", "data-new", &runtimes, Some("1.2")),
             ];
             for plan in &all {
                 assert!(!explain::plan("title", plan).is_empty());
             }
             plans += all.len();
-            assert!(!explain::policy(&policy, &engine, can, Some(&record), Path::new("/file")).is_empty());
+            assert!(!explain::policy(&job, Some(&record), Path::new("/file")).is_empty());
             assert!(!explain::grants(&name, &file).is_empty());
             for other in texts {
                 let _ = permissions::difference(&name, &file, &crate::hand_made::file(other));

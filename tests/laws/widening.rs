@@ -261,7 +261,7 @@ fn beyond(new: &Policy, old: &Policy) -> Vec<String> {
     let (after, before) = (new.limits, old.limits);
     unless(before.memory.is_none_or(|most| after.memory.is_some_and(|bytes| bytes <= most)), "memory");
     unless(before.milli_cpus.is_none_or(|most| after.milli_cpus.is_some_and(|milli| milli <= most)), "cpus");
-    unless(after.pids <= before.pids, "processes");
+    unless(after.processes() <= before.processes(), "processes");
     found
 }
 

@@ -41,9 +41,9 @@ fn a_proxy_that_can_not_be_used_is_said_where_it_matters() {
     let public = r#"{"tool": "npm:x", "network": "public"}"#;
     for (text, mode, warnings) in [
         (LEAST, Mode::Granted, 0),
-        (LEAST, Mode::DangerousLearn, 1),
+        (LEAST, Mode::DangerousLearn, 2),
         (public, Mode::Granted, 1),
-        (public, Mode::DangerousLearn, 1),
+        (public, Mode::DangerousLearn, 2),
     ] {
         let world = world(1000);
         let file = file(text);
@@ -85,7 +85,8 @@ fn a_learning_run_reaches_public_hosts_and_those_of_the_file() {
         let file = file(&format!(r#"{{"tool": "npm:x"{rest}}}"#));
         let facts = facts(&world, &file);
         let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::DangerousLearn).unwrap();
-        assert_eq!((policy.network, policy.warnings), (RunNetwork::DangerousLearn(besides), vec![]), "{rest}");
+        assert_eq!(policy.network, RunNetwork::DangerousLearn(besides), "{rest}");
+        assert_eq!(policy.warnings, ["--learn: probe may reach every public host in this run"], "{rest}");
     }
     // Learning is no consent to what the file asks for.
     let world = world(1000);
