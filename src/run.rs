@@ -71,8 +71,8 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
         let (outcome, summary) = exec::run(&plan, world.parent)?;
         match outcome {
             Outcome::Exited(code) => {
-                tell_planted(world, &tool, &facts);
-                tell_network(world, &tool, &summary, mode);
+                warn_of_planted_files(world, &tool, &facts);
+                report_network(world, &tool, &summary, mode);
                 return Ok(code);
             }
             Outcome::EngineFailed(code)
@@ -85,14 +85,15 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
                 );
                 return Err(Error::Engine {
                     message: format!("{} did not start the sandbox (exit code {code})", engine.kind.program()),
-                    hint: helpers::hint(&missing)
-                        .unwrap_or_else(|| format!("see its output above; its command: coco run --dry-run {name}")),
+                    hint: helpers::hint(&missing).unwrap_or_else(|| {
+                        format!("see its output above; coco run --dry-run {name} shows its command")
+                    }),
                 });
             }
             Outcome::EngineFailed(_) => {}
         }
     }
-    Err(Error::Engine { message: "the engine lost the image again".to_owned(), hint: "try coco rebuild".to_owned() })
+    Err(Error::Engine { message: "the engine lost the image again".to_owned(), hint: "run coco rebuild".to_owned() })
 }
 
 /// Tells what the user must know before a run.
@@ -102,25 +103,25 @@ pub fn warn(job: &Job) {
     }
 }
 
-/// What a tool has put into a project that would run on the host.
-fn tell_planted(world: &World, tool: &Tool, facts: &Facts) {
+/// Tells what a tool has put into a project that runs on the host by itself.
+fn warn_of_planted_files(world: &World, tool: &Tool, facts: &Facts) {
     let (planted, extent) = facts.planted(world, &tool.file);
     for path in planted {
         let path = term::path(&path);
         term::note(
             "warning",
-            &format!("{} made {path}, which may run programs on your machine: look at it first", tool.name),
+            &format!("{} made {path}, which may run programs on your machine: read it first", tool.name),
         );
     }
     if extent == Extent::CutShort {
-        let words = "made more directories than are looked through for what may run on your machine";
-        term::note("warning", &format!("{} {words}: look yourself", tool.name));
+        let words = "made more directories than coco scans for what may run on your machine";
+        term::note("warning", &format!("{} {words}: check them yourself", tool.name));
     }
 }
 
-/// What was denied, and what a learning run has learnt. An editor that reads standard error can
-/// ask for silence; a person at a terminal is always told.
-fn tell_network(world: &World, tool: &Tool, summary: &Summary, mode: Mode) {
+/// Tells what was denied, and what a learning run has learnt. An editor that reads standard error can ask
+/// for silence; at a terminal it is always told.
+fn report_network(world: &World, tool: &Tool, summary: &Summary, mode: Mode) {
     if world.terminals.stderr || world.variable("COCO_QUIET").is_none() {
         for line in explain::denied(&tool.name, summary, &tool.path) {
             term::say(&line);

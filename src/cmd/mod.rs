@@ -44,7 +44,7 @@ pub fn manage(world: &World, arguments: Vec<OsString>) -> Result<u8, Error> {
     };
     // A project must not decide what is trusted and agreed to.
     if let Command::Get | Command::Update | Command::Key | Command::Allow = line.row.command {
-        world.has_private_directories()?;
+        world.ensure_directories_outside_projects()?;
     }
     match line.row.command {
         Command::Run => run::run(world, &line),

@@ -1,4 +1,4 @@
-//! Which engine there is on this machine, and whether what steers it is the user's own.
+//! Finds the engine on this machine, and checks that what steers it is the user's own.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,8 +11,9 @@ use super::{Engine, EngineKind};
 use crate::error::Error;
 use crate::host::World;
 use crate::host::project::projects_of;
-use crate::host::search_path::{SYSTEM_DIRECTORIES, search_path};
-use crate::rules::variables::{STEERING, SteeringValue};
+use crate::host::search_path::search_path;
+use crate::rules::host_paths::SYSTEM_PROGRAM_DIRECTORIES;
+use crate::rules::variables::{ENGINE_STEERING, EngineValue};
 use crate::term;
 
 /// Finds the engine: the one that `COCO_RUNTIME` names, else podman, else docker.
@@ -23,7 +24,7 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
     let kinds: Vec<EngineKind> = match world.text("COCO_RUNTIME")? {
         Some(name) => vec![EngineKind::named(name).ok_or_else(|| Error::Environment {
             name: "COCO_RUNTIME",
-            message: format!("{name:?} is no runtime of coco's"),
+            message: format!("unknown container engine {name:?}"),
             hint: "set it to podman or docker, or unset it".to_owned(),
         })?],
         None => EngineKind::ALL.to_vec(),
@@ -32,7 +33,7 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
         if let Some(path) = search_path(world, kind.program())? {
             let engine = Engine::new(*kind, path, world.uid, docker_socket_owner(world, *kind));
             let engine = engine.with_environment(&world.variables);
-            engine.steering().try_for_each(|(name, value)| the_users_own(world, name, value))?;
+            engine.steering().try_for_each(|(name, value)| check_owner(world, name, value))?;
             return Ok(engine);
         }
     }
@@ -43,40 +44,40 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
     })
 }
 
-/// Whether a variable that steers the engine names something of the user's own, on this machine: an
-/// engine's configuration decides what a sandbox is, and a project's `.env` could name its own.
-fn the_users_own(world: &World, name: &OsStr, value: &OsStr) -> Result<(), Error> {
-    let Some(known) = STEERING.iter().find(|known| name == known.name).filter(|_| !value.is_empty()) else {
+/// Refuses a variable that steers the engine unless it names something of the user's own, on this machine:
+/// an engine's configuration decides what a sandbox is, and a project's `.env` could name its own.
+fn check_owner(world: &World, name: &OsStr, value: &OsStr) -> Result<(), Error> {
+    let Some(known) = ENGINE_STEERING.iter().find(|known| name == known.name).filter(|_| !value.is_empty()) else {
         return Ok(());
     };
     let refuse =
         |message: String, hint: &str| Err(Error::Environment { name: known.name, message, hint: hint.to_owned() });
     let path = match known.value {
-        SteeringValue::Word => return Ok(()),
-        SteeringValue::Path => Path::new(value),
-        SteeringValue::Address => match value.as_bytes().strip_prefix(b"unix://") {
+        EngineValue::Word => return Ok(()),
+        EngineValue::Path => Path::new(value),
+        EngineValue::Address => match value.as_bytes().strip_prefix(b"unix://") {
             Some(path) => Path::new(OsStr::from_bytes(path)),
             None => {
                 return refuse(
-                    format!("{} is no socket of this machine", term::os(value)),
+                    format!("{} is not a socket of this machine", term::os(value)),
                     "unset it: the engine must run on this machine, where coco and your files are",
                 );
             }
         },
     };
     if !path.is_absolute() {
-        return refuse(format!("{} is no absolute path", term::os(value)), "write the whole path, or unset it");
+        return refuse(format!("{} is not an absolute path", term::os(value)), "write the whole path, or unset it");
     }
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
     let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
-    // What is not there the engine refuses by itself, or makes.
+    // The engine itself refuses or makes what is not there.
     let Ok(canonical) = fs::canonicalize(path) else { return Ok(()) };
     if projects_of(world, &cwd).any(|project| canonical.starts_with(project) || path.starts_with(project)) {
         let message = format!("{} lies in the project that you work in", term::os(value));
         return refuse(message, "unset it: a project may not choose what its sandbox is");
     }
     let owner = fs::metadata(&canonical).map_err(Error::io("look at", &canonical))?.uid();
-    // An engine's socket belongs to whom it serves, root or the user; so does a configuration.
+    // An engine's socket belongs to root or to the user it serves, and so does its configuration.
     if owner != 0 && owner != world.uid {
         return refuse(format!("{} belongs to another user", term::os(value)), "unset it, or name a file of yours");
     }
@@ -99,7 +100,7 @@ pub fn missing_helpers(engine: &Engine, start: Start) -> Vec<&'static HelperProg
     helpers::missing_for(start, |program, found| {
         let more: [&[&str]; 2] = match found {
             Found::OnPath => [&[], &[]],
-            Found::InSystem => [SYSTEM_DIRECTORIES, HELPER_DIRECTORIES],
+            Found::InSystem => [SYSTEM_PROGRAM_DIRECTORIES, HELPER_DIRECTORIES],
             Found::AmongHelpers => [&[], HELPER_DIRECTORIES],
         };
         let places = path.iter().copied().chain(more.concat().into_iter().map(Path::new));

@@ -1,5 +1,4 @@
-//! The container engines: which there are, how they are told apart, and what they spell
-//! differently. Pure.
+//! The container engines: which ones there are, and where they differ. Pure but for `discover`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::host::directories::Directories;
 use crate::host::volumes::Volumes;
-use crate::rules::variables::{PLAIN, STEERING};
+use crate::rules::variables::{CLIENT_VARIABLES, ENGINE_STEERING};
 
 pub mod discover;
 pub mod helpers;
@@ -22,7 +21,7 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// In the order in which they are looked for.
+    /// In the order of preference.
     pub const ALL: &'static [EngineKind] = &[EngineKind::Podman, EngineKind::Docker];
 
     /// The program's name.
@@ -38,7 +37,7 @@ impl EngineKind {
         Volumes::new(directories, self.program())
     }
 
-    /// The kind of a name in `COCO_RUNTIME`.
+    /// The kind with this name in `COCO_RUNTIME`.
     pub fn named(name: &str) -> Option<EngineKind> {
         EngineKind::ALL.iter().copied().find(|kind| kind.program() == name)
     }
@@ -53,8 +52,10 @@ pub enum UserMapping {
     Identity,
 }
 
-fn reaches_the_client(name: &str) -> bool {
-    PLAIN.contains(&name) || name.starts_with("LC_") || STEERING.iter().any(|known| known.name == name)
+fn is_passed_to_client(name: &str) -> bool {
+    CLIENT_VARIABLES.contains(&name)
+        || name.starts_with("LC_")
+        || ENGINE_STEERING.iter().any(|known| known.name == name)
 }
 
 /// An engine on this machine.
@@ -72,7 +73,7 @@ pub struct Engine {
 
 impl Engine {
     /// Decides the user mapping: podman is rootless when the caller is not root; docker when its
-    /// socket belongs to a caller who is not root. The helper checks the outcome from inside.
+    /// socket belongs to a caller who is not root. Init checks the outcome from inside.
     pub fn new(kind: EngineKind, path: PathBuf, uid: u32, docker_socket_owner: Option<u32>) -> Engine {
         let rootless = match kind {
             EngineKind::Podman => uid != 0,
@@ -82,17 +83,17 @@ impl Engine {
         Engine { kind, path, mapping, environment: Vec::new() }
     }
 
-    /// The same with what of the caller's environment its client gets.
+    /// The same with those of the caller's variables that its client gets.
     #[must_use]
     pub fn with_environment(mut self, variables: &BTreeMap<OsString, OsString>) -> Engine {
-        let passed = variables.iter().filter(|(name, _)| name.to_str().is_some_and(reaches_the_client));
+        let passed = variables.iter().filter(|(name, _)| name.to_str().is_some_and(is_passed_to_client));
         self.environment = passed.map(|(name, value)| (name.clone(), value.clone())).collect();
         self
     }
 
-    /// What of the environment chooses the engine's configuration, storage or service.
+    /// The variables that choose the engine's configuration, storage or service.
     pub fn steering(&self) -> impl Iterator<Item = &(OsString, OsString)> {
-        self.environment.iter().filter(|(name, _)| STEERING.iter().any(|known| name == known.name))
+        self.environment.iter().filter(|(name, _)| ENGINE_STEERING.iter().any(|known| name == known.name))
     }
 
     /// The user inside, `uid:gid`, whose files belong to the caller outside.

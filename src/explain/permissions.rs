@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::{CocoFile, DEFAULT_PIDS, MountSource, Relabel, Workdir};
 use crate::names::ToolName;
-use crate::policy::permissions::{self, Grant, Place, Topic};
+use crate::policy::permissions::{self, Grant, MountPair, Topic};
 use crate::term;
 
 /// More lines than this may leave the screen before they are read.
@@ -102,7 +102,7 @@ fn words(source: &MountSource) -> String {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for MountPair {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&words(&self.src))?;
         self.dst.as_ref().map_or(Ok(()), |dst| write!(formatter, " as {}", term::word(dst.as_str())))
@@ -131,7 +131,7 @@ impl fmt::Display for Grant {
             Grant::Relabels(source, Relabel::Keep | Relabel::Shared) => {
                 format!("changes the SELinux labels of {}, for all containers", words(source))
             }
-            Grant::Covers(Place { src, dst }) => {
+            Grant::Covers(MountPair { src, dst }) => {
                 let place = dst.as_ref().map_or_else(|| words(src), |dst| term::word(dst.as_str()));
                 format!("covers {place} with {}", words(src))
             }

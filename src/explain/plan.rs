@@ -9,7 +9,7 @@ use crate::policy::Policy;
 use crate::protocol::control::Task;
 use crate::term;
 
-/// A plan as a comment line, the engine's command, one option a line, and what the helper is told.
+/// A plan as a comment line, the engine's command, one option a line, and what init is told.
 pub fn plan(title: &str, plan: &Plan) -> String {
     let mut text = format!("# {title}\n{}", term::shell_quote(plan.program.as_os_str()));
     for argument in &plan.arguments {

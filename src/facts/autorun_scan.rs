@@ -1,5 +1,5 @@
-//! What of a mount is there that would run on the host, or answers for it: a bounded search, before a
-//! run for protecting it, and after a run for telling what appeared.
+//! A bounded scan of a mount's source for what runs on the host by itself, for sockets and for secrets:
+//! before a run, to protect or hide it, and after a run, to tell what is new.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -12,37 +12,38 @@ use super::Identity;
 use crate::error::Error;
 use crate::names::RelativePath;
 use crate::rules::autorun::{
-    IN_GIT, IN_OTHERS, MOST_DIRECTORIES, MOST_LEVELS, NOT_SEARCHED, Named, is_protected, named_in_git_config,
+    ConfiguredPath, MAX_DEPTH, MAX_DIRECTORIES, PROTECTED_IN_GIT, PROTECTED_IN_OTHER_REPOSITORIES,
+    UNSEARCHED_DIRECTORIES, is_protected, paths_in_git_config,
 };
 use crate::term;
 
-/// One thing that was found.
+/// One path that a scan found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
-    /// How it is kept as it is.
-    pub hold: Hold,
+pub struct ProtectedPath {
+    /// How it is protected.
+    pub protection: Protection,
     /// What it is.
-    pub kind: FoundKind,
+    pub kind: FileKind,
     /// Which file or directory it is.
     pub identity: Identity,
 }
 
-/// How something is kept as it is. What is more closed stands first, and wins.
+/// How a path is protected. The more closed variant stands first, and wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hold {
-    /// It can't be: a link, or a mount of a git directory itself.
-    Never,
-    /// It is not even seen: a secret, or a socket that somebody outside answers.
+pub enum Protection {
+    /// It can't be protected: a link, or a mount of a git directory itself.
+    Impossible,
+    /// It is not seen: a secret, or a socket that a program outside answers.
     Hidden,
     /// It is read-only.
     ReadOnly,
-    /// It can be written, but not moved or replaced: something read-only is inside.
-    InPlace,
+    /// It can be written, but not moved or replaced: something protected is inside.
+    Pinned,
 }
 
-/// What something is that was found.
+/// What a found path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FoundKind {
+pub enum FileKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -53,101 +54,101 @@ pub enum FoundKind {
     Other,
 }
 
-/// What there is.
+/// What a scan found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Protected {
-    /// What is mounted over, by path.
-    pub found: BTreeMap<PathBuf, Found>,
-    /// Links by a protected name, with what they hold: nothing can be mounted over them.
+pub struct Scan {
+    /// Every path that needs protection.
+    pub paths: BTreeMap<PathBuf, ProtectedPath>,
+    /// Links with a protected name, and where they lead: nothing can be mounted over a link.
     pub links: BTreeMap<PathBuf, PathBuf>,
-    /// Whether everything within the bounds was looked at.
+    /// Whether the scan covered everything within its bounds.
     pub extent: Extent,
 }
 
-/// How far a search went.
+/// How far a scan went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
-    /// It saw all that it should.
+    /// It covered everything.
     #[default]
-    Whole,
-    /// It ended at its most directories.
+    Complete,
+    /// It ended at [`MAX_DIRECTORIES`].
     CutShort,
 }
 
-/// What is searched for.
+/// What a scan looks for.
 #[derive(Debug, Clone, Copy)]
-pub enum Wanted<'a> {
-    /// Sockets and secrets: of a tree that may only be read.
+pub enum ScanScope<'a> {
+    /// Sockets and secrets, in a tree that is only read.
     Hidden,
-    /// The same, in a tree that may be written: they must not be moved out from under their covers.
+    /// Sockets and secrets, in a tree that may be written: the directories above them must stay in place.
     HiddenInWritable,
-    /// That and all that runs on the host, with paths of the coco file's own.
-    Everything(&'a [RelativePath]),
+    /// These and all that runs on the host by itself, with the coco file's own paths.
+    All(&'a [RelativePath]),
 }
 
-/// What the search knows of the rest of the world.
+/// What a scan needs to know besides the tree itself.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
-    /// Places of secrets and coco's own; hidden wherever they lie in a mount.
+pub struct ScanContext<'a> {
+    /// Secrets and coco's own directories, hidden wherever they lie in the tree.
     pub secrets: &'a [PathBuf],
     /// The caller's own git configuration, which may name paths in every repository.
-    pub git: &'a [u8],
+    pub git_configuration: &'a [u8],
 }
 
-/// Searches a directory.
+/// Scans a directory before a run.
 ///
 /// # Errors
-/// A repository that can't be protected: its `.git` is a link, which anybody who may write beside it
-/// may replace.
-pub fn search(root: &Path, wanted: Wanted, around: Surroundings) -> Result<Protected, Error> {
-    let protected = look(root, wanted, around);
-    match protected.found.iter().find(|(_, found)| found.hold == Hold::Never) {
-        None => Ok(protected),
+/// [`Error::Mount`] for a repository that can't be protected: its `.git` is a link, which anybody who
+/// may write beside it may replace.
+pub fn scan_before_run(root: &Path, scope: ScanScope, context: ScanContext) -> Result<Scan, Error> {
+    let scan = scan(root, scope, context);
+    match scan.paths.iter().find(|(_, found)| found.protection == Protection::Impossible) {
+        None => Ok(scan),
         Some((path, _)) if path == root => {
             Err(unprotectable(path, root, "it lies in a git directory, where hooks and configuration are"))
         }
         Some((path, _)) => {
-            let reason = "it is no directory and no file, and so the repository's hooks can't be protected";
+            let reason = "it is neither a directory nor a file, so the repository's hooks can't be protected";
             Err(unprotectable(path, root, reason))
         }
     }
 }
 
-/// The same without an error: what can't be protected is found like the rest.
-pub fn look(root: &Path, wanted: Wanted, around: Surroundings) -> Protected {
-    let mut search = Search { root, wanted, git: around.git, all: Protected::default(), repositories: 0 };
-    // The nearest first: a tool that makes many directories must not hide what lies above them.
+/// Scans a directory. What can't be protected is found like the rest.
+pub fn scan(root: &Path, scope: ScanScope, context: ScanContext) -> Scan {
+    let mut search = Search { root, scope, git: context.git_configuration, scan: Scan::default(), repositories: 0 };
+    // The nearest directories first: a tool that makes many of them must not hide what lies above.
     let mut queue = VecDeque::from([(root.to_owned(), 0)]);
     let mut directories = 0;
     while let Some((directory, level)) = queue.pop_front()
-        && directories < MOST_DIRECTORIES
+        && directories < MAX_DIRECTORIES
     {
         directories += 1;
         for below in search.directory(&directory) {
-            if level < MOST_LEVELS {
+            if level < MAX_DEPTH {
                 queue.push_back((below, level + 1));
             }
         }
     }
-    search.all.extent = if queue.is_empty() { Extent::Whole } else { Extent::CutShort };
-    for secret in around.secrets.iter().filter(|secret| secret.starts_with(root) && *secret != root) {
-        search.add(secret, Hold::Hidden);
+    search.scan.extent = if queue.is_empty() { Extent::Complete } else { Extent::CutShort };
+    for secret in context.secrets.iter().filter(|secret| secret.starts_with(root) && *secret != root) {
+        search.record_within(secret, Protection::Hidden);
     }
-    match wanted {
-        Wanted::Hidden => {}
-        Wanted::HiddenInWritable => search.hold_ancestors(),
-        Wanted::Everything(more) => {
+    match scope {
+        ScanScope::Hidden => {}
+        ScanScope::HiddenInWritable => search.pin_ancestors(),
+        ScanScope::All(more) => {
             for path in more {
-                search.read_only(&root.join(path.as_str()));
+                search.record_read_only(&root.join(path.as_str()));
             }
-            search.hold_ancestors();
+            search.pin_ancestors();
             if root.components().any(|part| part.as_os_str() == ".git") {
-                search.put(root, Hold::Never);
+                search.record(root, Protection::Impossible);
             }
         }
     }
-    search.leave_out_what_is_covered();
-    search.all
+    search.drop_covered_paths();
+    search.scan
 }
 
 fn unprotectable(path: &Path, root: &Path, reason: &str) -> Error {
@@ -163,40 +164,42 @@ fn unprotectable(path: &Path, root: &Path, reason: &str) -> Error {
 
 struct Search<'a> {
     root: &'a Path,
-    wanted: Wanted<'a>,
+    scope: ScanScope<'a>,
     git: &'a [u8],
-    all: Protected,
-    /// Directories of sub-modules and worktrees that were looked into.
+    scan: Scan,
+    /// How many directories of sub-modules and worktrees were scanned.
     repositories: usize,
 }
 
 impl Search<'_> {
-    /// Looks at what is in a directory, and gives the directories in it that are to be searched.
+    /// Records what is in a directory, and returns the directories in it that are to be scanned.
     fn directory(&mut self, directory: &Path) -> Vec<PathBuf> {
         let (mut below, mut names) = (Vec::new(), 0);
-        // What can't be read by the caller can't be read by the tool.
+        // What the caller can't read, the tool can't read.
         for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
             let (path, name) = (entry.path(), entry.file_name());
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_socket() {
-                self.put(&path, Hold::Hidden);
+                self.record(&path, Protection::Hidden);
             }
-            if let Wanted::Everything(_) = self.wanted {
+            if let ScanScope::All(_) = self.scope {
                 names += usize::from([&b"HEAD"[..], b"objects", b"refs"].contains(&name.as_bytes()));
                 if name == OsStr::new(".git") {
                     self.repository(&path);
                 } else if is_protected(name.as_bytes()) {
-                    self.read_only(&path);
-                } else if let Some((_, inner)) = IN_OTHERS.iter().find(|(other, _)| name == OsStr::new(other)) {
-                    inner.iter().for_each(|inner| self.read_only(&path.join(inner)));
+                    self.record_read_only(&path);
+                } else if let Some((_, inner)) =
+                    PROTECTED_IN_OTHER_REPOSITORIES.iter().find(|(other, _)| name == OsStr::new(other))
+                {
+                    inner.iter().for_each(|inner| self.record_read_only(&path.join(inner)));
                 }
             }
-            // In what is read-only as a whole may be sockets, too.
-            if kind.is_dir() && !NOT_SEARCHED.iter().any(|skipped| name == OsStr::new(skipped)) {
+            // A protected directory may hold sockets, too.
+            if kind.is_dir() && !UNSEARCHED_DIRECTORIES.iter().any(|skipped| name == OsStr::new(skipped)) {
                 below.push(path);
             }
         }
-        // git's own directories are many, and what counts in them is found by name.
+        // A git directory holds many directories. What matters in it is found by name.
         if directory.file_name() == Some(OsStr::new(".git")) {
             return Vec::new();
         }
@@ -208,22 +211,22 @@ impl Search<'_> {
         below
     }
 
-    /// `.git`: a directory, or a file that says where it is (gitrepository-layout(5)).
+    /// `.git`: a directory, or a file that names one (gitrepository-layout(5)).
     fn repository(&mut self, path: &Path) {
         let Ok(metadata) = fs::symlink_metadata(path) else { return };
         let tree = path.parent().unwrap_or(self.root);
         if metadata.is_dir() {
             self.git_directory(path, tree, 0);
         } else if metadata.is_file() {
-            self.read_only(path);
-            self.linked(path, tree);
+            self.record_read_only(path);
+            self.repository_elsewhere(path, tree);
         } else {
-            self.put(path, Hold::Never);
+            self.record(path, Protection::Impossible);
         }
     }
 
-    /// The repository of a worktree or sub-module, where it lies in the mount as well.
-    fn linked(&mut self, file: &Path, tree: &Path) {
+    /// The repository of a worktree or sub-module, where that lies in the mount as well.
+    fn repository_elsewhere(&mut self, file: &Path, tree: &Path) {
         let text = crate::sys::files::read_limited(file, 4096).ok().flatten().unwrap_or_default();
         let Some(target) = text.strip_prefix(b"gitdir: ") else { return };
         let target = file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(target.trim_ascii_end()));
@@ -235,23 +238,24 @@ impl Search<'_> {
         }
     }
 
-    /// `tree` is the working tree: what the configuration names is relative to that.
+    /// Records what runs programs in a git directory. `tree` is the working tree: paths in the configuration
+    /// are relative to it.
     fn git_directory(&mut self, directory: &Path, tree: &Path, level: usize) {
-        self.named(self.git, &[tree], level);
+        self.configured_paths(self.git, &[tree], level);
         for name in ["config", "config.worktree"] {
-            // Its repository may lie outside of the mount, and name something inside.
+            // A repository outside the mount may name something inside it.
             self.configuration(&directory.join(name), tree, level);
         }
         if !directory.starts_with(self.root) {
             return;
         }
-        self.add(directory, Hold::InPlace);
-        for name in IN_GIT {
-            self.read_only(&directory.join(name));
+        self.record_within(directory, Protection::Pinned);
+        for name in PROTECTED_IN_GIT {
+            self.record_read_only(&directory.join(name));
         }
         // The repositories of sub-modules, which may hold more of them; and of worktrees.
         for nested in ["modules", "worktrees"] {
-            self.nested(&directory.join(nested), level);
+            self.nested_repositories(&directory.join(nested), level);
         }
     }
 
@@ -259,24 +263,24 @@ impl Search<'_> {
     fn configuration(&mut self, file: &Path, tree: &Path, level: usize) {
         let text = crate::sys::files::read_limited(file, MAX_CONFIGURATION).ok().flatten().unwrap_or_default();
         // An included file is relative to the one that names it.
-        self.named(&text, &[tree, file.parent().unwrap_or(tree)], level);
+        self.configured_paths(&text, &[tree, file.parent().unwrap_or(tree)], level);
     }
 
-    /// What a git configuration names: a program's file, a directory of hooks, one more configuration.
-    fn named(&mut self, text: &[u8], bases: &[&Path], level: usize) {
-        for named in named_in_git_config(text) {
+    /// Records what a git configuration names: a program, a directory of hooks, one more configuration.
+    fn configured_paths(&mut self, text: &[u8], bases: &[&Path], level: usize) {
+        for configured in paths_in_git_config(text) {
             for base in bases {
-                let (Named::Hooks(path) | Named::File(path)) = named;
+                let (ConfiguredPath::Hooks(path) | ConfiguredPath::File(path)) = configured;
                 let Ok(path) = fs::canonicalize(base.join(OsStr::from_bytes(path))) else { continue };
-                let known = self.all.found.get(&path).is_some_and(|found| found.hold <= Hold::ReadOnly);
-                let fits = match named {
-                    // What holds the working tree itself is no directory of hooks.
-                    Named::Hooks(_) => path.is_dir() && !base.starts_with(&path),
-                    Named::File(_) => path.is_file(),
+                let known = self.scan.paths.get(&path).is_some_and(|found| found.protection <= Protection::ReadOnly);
+                let fits = match configured {
+                    // A directory that holds the working tree itself is not a directory of hooks.
+                    ConfiguredPath::Hooks(_) => path.is_dir() && !base.starts_with(&path),
+                    ConfiguredPath::File(_) => path.is_file(),
                 };
                 if !known && fits {
-                    self.read_only(&path);
-                    if path.is_file() && level < MOST_LEVELS {
+                    self.record_read_only(&path);
+                    if path.is_file() && level < MAX_DEPTH {
                         self.configuration(&path, base, level + 1);
                     }
                 }
@@ -284,8 +288,8 @@ impl Search<'_> {
         }
     }
 
-    fn nested(&mut self, directory: &Path, level: usize) {
-        if level > MOST_LEVELS || self.repositories >= MOST_DIRECTORIES {
+    fn nested_repositories(&mut self, directory: &Path, level: usize) {
+        if level > MAX_DEPTH || self.repositories >= MAX_DIRECTORIES {
             return;
         }
         self.repositories += 1;
@@ -298,63 +302,71 @@ impl Search<'_> {
                 self.git_directory(&path, &path, level + 1);
             } else {
                 // A sub-module's name may have slashes.
-                self.nested(&path, level + 1);
+                self.nested_repositories(&path, level + 1);
             }
         }
     }
 
-    /// What is there by a protected name. Nothing can be mounted over a link; what it leads to can be
-    /// held, and the link itself is looked at again after the run.
-    fn read_only(&mut self, path: &Path) {
+    /// Records a path with a protected name. Nothing can be mounted over a link: its target is protected, and
+    /// the link itself is compared after the run.
+    fn record_read_only(&mut self, path: &Path) {
         if let Ok(target) = fs::read_link(path) {
-            self.all.links.insert(path.to_owned(), target);
+            self.scan.links.insert(path.to_owned(), target);
             if let Ok(target) = fs::canonicalize(path) {
-                self.add(&target, Hold::ReadOnly);
+                self.record_within(&target, Protection::ReadOnly);
             }
         } else {
-            self.add(path, Hold::ReadOnly);
+            self.record_within(path, Protection::ReadOnly);
         }
     }
 
-    /// What lies outside of the mount can't be written from it.
-    fn add(&mut self, path: &Path, hold: Hold) {
+    /// Records a file or directory inside the mount; a path outside can't be written from it.
+    fn record_within(&mut self, path: &Path, protection: Protection) {
         let Ok(metadata) = fs::symlink_metadata(path) else { return };
         let within = path.starts_with(self.root) && path != self.root;
         if within && (metadata.is_dir() || metadata.is_file()) {
-            self.put(path, hold);
+            self.record(path, protection);
         }
     }
 
-    fn put(&mut self, path: &Path, hold: Hold) {
+    fn record(&mut self, path: &Path, protection: Protection) {
         let Ok(metadata) = fs::symlink_metadata(path) else { return };
         let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
-        let found = Found { hold, kind: kind_of(&metadata), identity };
-        self.all.found.entry(path.to_owned()).and_modify(|known| known.hold = known.hold.min(hold)).or_insert(found);
+        let found = ProtectedPath { protection, kind: file_kind(&metadata), identity };
+        self.scan
+            .paths
+            .entry(path.to_owned())
+            .and_modify(|known| known.protection = known.protection.min(protection))
+            .or_insert(found);
     }
 
-    /// A directory on the way to something protected must not be moved away and replaced.
-    fn hold_ancestors(&mut self) {
-        let paths: Vec<PathBuf> = self.all.found.keys().cloned().collect();
+    /// Keeps the directories above each protected path in place: a tool must not move one away and put
+    /// another there.
+    fn pin_ancestors(&mut self) {
+        let paths: Vec<PathBuf> = self.scan.paths.keys().cloned().collect();
         let root = self.root;
         for path in paths {
             for ancestor in path.ancestors().skip(1).take_while(|ancestor| *ancestor != root) {
-                self.add(ancestor, Hold::InPlace);
+                self.record_within(ancestor, Protection::Pinned);
             }
         }
     }
 
-    /// Inside what is hidden, nothing more is needed; inside what is read-only, only what is hidden is.
-    fn leave_out_what_is_covered(&mut self) {
-        let covers: Vec<(PathBuf, Hold)> = self
-            .all
-            .found
+    /// Drops paths that another one covers: inside a hidden path all of them, inside a read-only one all that
+    /// are not hidden.
+    fn drop_covered_paths(&mut self) {
+        let covers: Vec<(PathBuf, Protection)> = self
+            .scan
+            .paths
             .iter()
-            .filter(|(_, found)| matches!(found.hold, Hold::Hidden | Hold::ReadOnly))
-            .map(|(path, found)| (path.clone(), found.hold))
+            .filter(|(_, found)| matches!(found.protection, Protection::Hidden | Protection::ReadOnly))
+            .map(|(path, found)| (path.clone(), found.protection))
             .collect();
-        self.all.found.retain(|path, found| {
-            !covers.iter().any(|(outer, hold)| {
-                path != outer && path.starts_with(outer) && (*hold == Hold::Hidden || found.hold != Hold::Hidden)
+        self.scan.paths.retain(|path, found| {
+            !covers.iter().any(|(outer, protection)| {
+                path != outer
+                    && path.starts_with(outer)
+                    && (*protection == Protection::Hidden || found.protection != Protection::Hidden)
             })
         });
     }
@@ -363,26 +375,26 @@ impl Search<'_> {
 /// The largest git configuration that is read, in bytes.
 const MAX_CONFIGURATION: usize = 64 << 10;
 
-fn kind_of(metadata: &Metadata) -> FoundKind {
+fn file_kind(metadata: &Metadata) -> FileKind {
     let kind = metadata.file_type();
     match (kind.is_dir(), kind.is_file(), kind.is_socket()) {
-        (true, _, _) => FoundKind::Directory,
-        (_, true, _) => FoundKind::File,
-        (_, _, true) => FoundKind::Socket,
-        _ => FoundKind::Other,
+        (true, _, _) => FileKind::Directory,
+        (_, true, _) => FileKind::File,
+        (_, _, true) => FileKind::Socket,
+        _ => FileKind::Other,
     }
 }
 
-/// What is there now that runs on the host, and was not before; of a new repository only itself.
-pub fn appeared(before: &Protected, after: &Protected) -> Vec<PathBuf> {
-    let runs = |(path, found): &(&PathBuf, &Found)| match found.hold {
-        Hold::Never | Hold::ReadOnly => true,
-        // A secret's place, where there was none, counts; a socket runs nothing.
-        Hold::Hidden => found.kind != FoundKind::Socket,
-        Hold::InPlace => path.file_name() == Some(OsStr::new(".git")),
+/// What runs on the host by itself and was not there before. Of a new repository only its directory.
+pub fn newly_protected(before: &Scan, after: &Scan) -> Vec<PathBuf> {
+    let runs = |(path, found): &(&PathBuf, &ProtectedPath)| match found.protection {
+        Protection::Impossible | Protection::ReadOnly => true,
+        // A path of secrets that was not there before counts; a socket runs nothing.
+        Protection::Hidden => found.kind != FileKind::Socket,
+        Protection::Pinned => path.file_name() == Some(OsStr::new(".git")),
     };
-    let files = after.found.iter().filter(runs).map(|(path, _)| path);
-    let files = files.filter(|path| !before.found.contains_key(*path));
+    let files = after.paths.iter().filter(runs).map(|(path, _)| path);
+    let files = files.filter(|path| !before.paths.contains_key(*path));
     let links = after.links.iter().filter(|(path, target)| before.links.get(*path) != Some(*target));
     let new: Vec<&PathBuf> = files.chain(links.map(|(path, _)| path)).collect();
     let outermost = |path: &&&PathBuf| !new.iter().any(|other| **path != *other && path.starts_with(other));

@@ -1,4 +1,5 @@
-//! What a run or an installation of one tool needs to know, looked up once into plain data.
+//! What a run or an installation of one tool needs to know, looked up once into plain data. Reads the file
+//! system and `/proc`, changes nothing, starts nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
 use crate::host::World;
-use crate::host::directories::outside_of_projects;
+use crate::host::directories::check_outside_projects;
 use crate::host::project::{current_directory, project_of};
 use crate::host::search_path::search_path;
 use crate::network::upstream::Upstream;
@@ -21,7 +22,7 @@ mod certificates;
 mod mount_sources;
 mod secrets;
 
-use autorun_scan::{Extent, Protected, Surroundings, Wanted, appeared};
+use autorun_scan::{Extent, Scan, ScanContext, ScanScope, newly_protected};
 pub use certificates::ca_certificates;
 use mount_sources::source;
 pub use mount_sources::{Identity, Source, SourceKind};
@@ -36,17 +37,17 @@ pub struct Facts {
     pub project: PathBuf,
     /// One for each mount of the coco file, in its order.
     pub sources: Vec<Source>,
-    /// What in each source would run on the host, where the tool may write it, or is not for a tool
-    /// to see.
-    pub protected: Vec<Protected>,
+    /// What a scan of each source found, in the same order: what runs on the host by itself, where the tool
+    /// may write it; secrets and sockets.
+    pub scans: Vec<Scan>,
     /// The caller's own namespaces (`pid:[4026531836]`, namespaces(7)): the sandbox must have others.
     pub namespaces: Vec<String>,
-    /// The processes above this one, the nearest first: an editor looks for itself from inside.
+    /// The processes above this one, the nearest first. A language server asks whether its editor is alive.
     pub ancestors: Vec<u32>,
     /// What no tool may see: secrets and coco's own directories, as named and as resolved.
     pub off_limits: Vec<PathBuf>,
-    /// Those of coco's own directories that are not there yet.
-    pub not_made_yet: Vec<PathBuf>,
+    /// Those of coco's own directories that do not exist yet.
+    pub missing_directories: Vec<PathBuf>,
     /// Mount points of this machine, for what lies below a source.
     pub mount_points: Vec<PathBuf>,
     /// Soft and hard limits on open files.
@@ -88,11 +89,11 @@ pub enum AtHome {
     DangerousAllowed,
 }
 
-/// The longest runtime directory, in bytes: a socket's path has 107 (unix(7)), `/run-PID/control.sock`
-/// and the like are the rest.
-const MAX_RUNTIME: usize = 75;
+/// The longest runtime directory, in bytes. A socket's path has at most 107 (unix(7)), of which
+/// `/run-PID/control.sock` takes the rest.
+const MAX_RUNTIME_DIRECTORY: usize = 75;
 
-/// What cgroups let this user limit. Root can limit everything, and so can an engine's daemon.
+/// What cgroups let this user limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Controllers {
     /// `memory`
@@ -124,47 +125,37 @@ pub struct Display {
 }
 
 impl Facts {
-    /// Looks at everything that the decision about `file` needs.
+    /// Looks up everything that the decision about `file` needs.
+    ///
+    /// # Errors
+    /// A fact that can't be found out, and an environment that coco can't work in.
     pub fn gather(world: &World, file: &CocoFile, consent: Option<Consent>) -> Result<Facts, Error> {
         let cwd = current_directory().map_err(Error::io("find the current directory", "."))?;
         let project = project_of(&cwd);
-        let runtime = &world.directories.runtime;
-        // Links for paths that no engine can carry lie there, so it must be one that all can.
-        if runtime.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
-            return Err(Error::Environment {
-                name: "XDG_RUNTIME_DIR",
-                message: format!("{} has bytes that no engine can carry", term::path(runtime)),
-                hint: "set it to a private directory with a plain name".to_owned(),
-            });
-        }
-        if runtime.as_os_str().len() > MAX_RUNTIME {
-            return Err(Error::Environment {
-                name: "XDG_RUNTIME_DIR",
-                message: format!("{} is too long for a socket's path in it", term::path(runtime)),
-                hint: "set it to a private directory with a shorter name".to_owned(),
-            });
-        }
-        outside_of_projects(world, &cwd)?;
+        check_runtime_directory(&world.directories.runtime)?;
+        check_outside_projects(world, &cwd)?;
         let sources: Vec<Source> =
             file.mounts.iter().map(|mount| source(world, &mount.src, &cwd, &project)).collect::<Result<_, _>>()?;
         let off_limits = off_limits(world);
         let git = git_configuration(world);
-        let protected = looked_at(file, &sources)
-            .map(|(source, wanted)| match wanted {
-                Some(wanted) => {
-                    autorun_scan::search(&source.canonical, wanted, Surroundings { secrets: &off_limits, git: &git })
-                }
-                None => Ok(Protected::default()),
+        let scans = scan_scopes(file, &sources)
+            .map(|(source, scope)| match scope {
+                Some(scope) => autorun_scan::scan_before_run(
+                    &source.canonical,
+                    scope,
+                    ScanContext { secrets: &off_limits, git_configuration: &git },
+                ),
+                None => Ok(Scan::default()),
             })
             .collect::<Result<_, _>>()?;
         Ok(Facts {
             sources,
-            protected,
+            scans,
             project,
             namespaces: namespaces()?,
             ancestors: ancestors::ancestors(),
             off_limits,
-            not_made_yet: world.directories.own().into_iter().filter(|path| !path.exists()).cloned().collect(),
+            missing_directories: world.directories.own().into_iter().filter(|path| !path.exists()).cloned().collect(),
             mount_points: mount_points(),
             open_files: limits(Resource::Nofile),
             processes: limits(Resource::Nproc),
@@ -184,18 +175,18 @@ impl Facts {
 }
 
 impl Facts {
-    /// What is in writable sources now, would run on the host, and was not there before; and whether a
-    /// search was cut short that was not before the run.
+    /// What runs on the host by itself, lies in writable sources now, and was not there before; and whether a
+    /// scan was cut short that was complete before the run.
     pub fn planted(&self, world: &World, file: &CocoFile) -> (Vec<PathBuf>, Extent) {
         let git = git_configuration(world);
-        let around = Surroundings { secrets: &self.off_limits, git: &git };
+        let context = ScanContext { secrets: &self.off_limits, git_configuration: &git };
         let mut new: Vec<PathBuf> = Vec::new();
-        let mut extent = Extent::Whole;
-        for ((source, wanted), before) in looked_at(file, &self.sources).zip(&self.protected) {
-            if let Some(wanted @ Wanted::Everything(_)) = wanted {
-                let after = autorun_scan::look(&source.canonical, wanted, around);
-                new.extend(appeared(before, &after));
-                if before.extent == Extent::Whole {
+        let mut extent = Extent::Complete;
+        for ((source, scope), before) in scan_scopes(file, &self.sources).zip(&self.scans) {
+            if let Some(scope @ ScanScope::All(_)) = scope {
+                let after = autorun_scan::scan(&source.canonical, scope, context);
+                new.extend(newly_protected(before, &after));
+                if before.extent == Extent::Complete {
                     extent = extent.max(after.extent);
                 }
             }
@@ -206,23 +197,44 @@ impl Facts {
     }
 }
 
-/// What is searched for in each source.
-fn looked_at<'a>(file: &'a CocoFile, sources: &'a [Source]) -> impl Iterator<Item = (&'a Source, Option<Wanted<'a>>)> {
+/// Refuses a runtime directory in which no engine could be given a socket or a link.
+fn check_runtime_directory(runtime: &Path) -> Result<(), Error> {
+    // Links for paths that no engine can carry lie in it, so every engine must be able to carry it.
+    if runtime.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
+        return Err(Error::Environment {
+            name: "XDG_RUNTIME_DIR",
+            message: format!("{} has bytes that engines can't carry", term::path(runtime)),
+            hint: "set it to a private directory with a plain name".to_owned(),
+        });
+    }
+    if runtime.as_os_str().len() > MAX_RUNTIME_DIRECTORY {
+        return Err(Error::Environment {
+            name: "XDG_RUNTIME_DIR",
+            message: format!("{} is too long for a socket's path in it", term::path(runtime)),
+            hint: "set it to a private directory with a shorter name".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// What each source is scanned for; `None` for what is not scanned.
+fn scan_scopes<'a>(
+    file: &'a CocoFile,
+    sources: &'a [Source],
+) -> impl Iterator<Item = (&'a Source, Option<ScanScope<'a>>)> {
     file.mounts.iter().zip(sources).map(|(mount, source)| {
-        let wanted = match (source.kind, mount.access, &file.protect) {
+        let scope = match (source.kind, mount.access, &file.protect) {
             (SourceKind::Missing | SourceKind::File | SourceKind::Socket | SourceKind::Special, _, _) => None,
-            (SourceKind::Directory, Access::ReadOnly, _) => Some(Wanted::Hidden),
-            (SourceKind::Directory, Access::ReadWrite, Protect::DangerousNothing) => Some(Wanted::HiddenInWritable),
-            (SourceKind::Directory, Access::ReadWrite, Protect::Default | Protect::List) => {
-                Some(Wanted::Everything(&[]))
-            }
-            (SourceKind::Directory, Access::ReadWrite, Protect::Paths(paths)) => Some(Wanted::Everything(paths)),
+            (SourceKind::Directory, Access::ReadOnly, _) => Some(ScanScope::Hidden),
+            (SourceKind::Directory, Access::ReadWrite, Protect::DangerousNothing) => Some(ScanScope::HiddenInWritable),
+            (SourceKind::Directory, Access::ReadWrite, Protect::Default | Protect::List) => Some(ScanScope::All(&[])),
+            (SourceKind::Directory, Access::ReadWrite, Protect::Paths(paths)) => Some(ScanScope::All(paths)),
         };
-        (source, wanted)
+        (source, scope)
     })
 }
 
-/// The caller's own git configuration: it holds in every repository.
+/// The caller's own git configuration: it applies to every repository.
 fn git_configuration(world: &World) -> Vec<u8> {
     let base = world.variable("XDG_CONFIG_HOME").map_or_else(|| world.home.join(".config"), PathBuf::from);
     let files = [PathBuf::from("/etc/gitconfig"), world.home.join(".gitconfig"), base.join("git/config")];
@@ -237,7 +249,7 @@ const MAX_GIT_CONFIGURATION: usize = 64 << 10;
 fn upstream(world: &World) -> Upstream {
     let value = |lower: &str, upper: &str| {
         let value = world.variable(lower).or_else(|| world.variable(upper))?;
-        // What is no text has no usable address in it; the reason is told when it is used.
+        // What is not UTF-8 holds no usable address. The reason is told when the proxy is used.
         Some(value.to_str().unwrap_or("\u{fffd}"))
     };
     Upstream::new(value("https_proxy", "HTTPS_PROXY"), value("no_proxy", "NO_PROXY"))

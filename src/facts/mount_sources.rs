@@ -23,7 +23,7 @@ pub struct Source {
     pub identity: Option<Identity>,
 }
 
-/// A file's or directory's device and inode number. The helper compares it with what it finds
+/// A file's or directory's device and inode number. Init compares it with what it finds
 /// mounted: between the decision and the mount, another running tool may have put a link there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
@@ -48,7 +48,10 @@ pub enum SourceKind {
     Special,
 }
 
-/// Looks at a mount's source.
+/// Looks up a mount's source.
+///
+/// # Errors
+/// A source that can't be looked at, or a link that leads nowhere.
 pub fn source(world: &World, source: &MountSource, cwd: &Path, project: &Path) -> Result<Source, Error> {
     let asked = match source {
         MountSource::CurrentDirectory => cwd.to_owned(),

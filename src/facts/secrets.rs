@@ -1,4 +1,4 @@
-//! Places that no tool may see, on this machine and for this user.
+//! Paths that no tool may see, on this machine and for this user.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::World;
 use crate::rules::host_paths::OFF_LIMITS_AT_HOME;
+use crate::rules::variables::SOCKET_VARIABLES;
 
 /// Directories whose entries decide what coco does.
 fn deciding(world: &World) -> [PathBuf; 4] {
@@ -23,8 +24,8 @@ fn linked(world: &World) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// The secrets and coco's own directories, by their names and by where those lead: a `~/.ssh` may
-/// be a link into a repository of settings, and so may a coco file.
+/// The secrets and coco's own directories, as named and as resolved: a `~/.ssh` may be a link into a
+/// repository of settings, and so may a coco file.
 pub fn off_limits(world: &World) -> Vec<PathBuf> {
     let all = off_limits_by_name(world).chain(linked(world));
     all.flat_map(|path| [resolved(&path), Some(path)]).flatten().collect()
@@ -38,9 +39,9 @@ pub fn off_limits_by_name(world: &World) -> impl Iterator<Item = PathBuf> {
         let names = OFF_LIMITS_AT_HOME.iter().filter_map(move |name| name.strip_prefix(prefix));
         base.into_iter().flat_map(move |base| names.clone().map(move |name| base.join(name)).collect::<Vec<_>>())
     };
-    // A directory that holds an agent's or engine's socket is as good as the socket.
-    let sockets = ["SSH_AUTH_SOCK", "DOCKER_HOST", "CONTAINER_HOST", "DBUS_SESSION_BUS_ADDRESS"]
-        .into_iter()
+    // Whoever sees the directory of an agent's or engine's socket can use the socket.
+    let sockets = SOCKET_VARIABLES
+        .iter()
         .filter_map(|name| world.variable(name)?.to_str())
         .map(|address| address.trim_start_matches("unix://").trim_start_matches("unix:path="))
         .map(|address| PathBuf::from(address.split(',').next().unwrap_or_default()))
@@ -56,8 +57,8 @@ pub fn off_limits_by_name(world: &World) -> impl Iterator<Item = PathBuf> {
         .chain(base("GNUPGHOME"))
 }
 
-/// Where the path leads, if there is anything. The kernel resolves it, in one call where there is
-/// nothing; that is most of them, and every run asks for all.
+/// Where the path leads, if it exists. The kernel resolves it, in one call where nothing exists: that is
+/// the case for most paths, and every run asks for all of them.
 fn resolved(path: &Path) -> Option<PathBuf> {
     let file = File::options().read(true).custom_flags(nix::libc::O_PATH).open(path).ok()?;
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()

@@ -1,4 +1,4 @@
-//! Where coco keeps its files, and that none of it is a project's to bring.
+//! Where coco keeps its files, and that no project brings them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -51,9 +51,12 @@ pub fn directories(variables: &BTreeMap<OsString, OsString>, home: &Path, uid: u
     }
 }
 
-/// coco's own directories may not lie in a project that the caller works in: a project's `.env`
+/// Refuses directories of coco's own that lie in a project that the caller works in: a project's `.env`
 /// could name them by the XDG variables, and bring coco files and consent of its own.
-pub fn outside_of_projects(world: &World, cwd: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Environment`] names the directory and the project.
+pub fn check_outside_projects(world: &World, cwd: &Path) -> Result<(), Error> {
     let own = &world.directories;
     for project in projects_of(world, cwd) {
         for directory in [&own.tools, &own.volumes, &own.config, &own.state] {

@@ -15,7 +15,7 @@ pub mod project;
 pub mod search_path;
 pub mod volumes;
 
-use directories::{Directories, outside_of_projects};
+use directories::{Directories, check_outside_projects};
 use project::current_directory;
 use search_path::system_program;
 
@@ -59,9 +59,13 @@ pub struct Terminals {
 pub type AskPasswd = fn(&Path, &Path, u32) -> Option<Vec<u8>>;
 
 impl World {
-    /// Reads the process's surroundings. `ask` is for a caller without `HOME` who is not in `/etc/passwd`.
+    /// Reads the environment, the user and the standard streams of this process. `ask` is for a caller without
+    /// `HOME` who is not in `/etc/passwd`.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] without a home, [`Error::Io`] without `/proc`.
     pub fn read(ask: AskPasswd) -> Result<World, Error> {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+        #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
         let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         let program =
             fs::canonicalize("/proc/self/exe").map_err(Error::io("find this program's own file", "/proc/self/exe"))?;
@@ -89,10 +93,13 @@ impl World {
     }
 
     /// Refuses directories of coco's own that lie in the project that the caller works in.
-    pub fn has_private_directories(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Environment`] names the directory and the project.
+    pub fn ensure_directories_outside_projects(&self) -> Result<(), Error> {
         match current_directory() {
-            Ok(cwd) => outside_of_projects(self, &cwd),
-            // A place that is gone is in no project.
+            Ok(cwd) => check_outside_projects(self, &cwd),
+            // A directory that is gone is in no project.
             Err(_) => Ok(()),
         }
     }
@@ -121,7 +128,7 @@ impl World {
     }
 }
 
-/// The umask can only be read by setting it; one thread runs yet.
+/// The umask can only be read by setting it. Only one thread runs yet.
 fn current_umask() -> u32 {
     let mask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     rustix::process::umask(mask);

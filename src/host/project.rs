@@ -11,13 +11,13 @@ pub fn current_directory() -> io::Result<PathBuf> {
     std::env::current_dir().and_then(fs::canonicalize)
 }
 
-/// The nearest ancestor that holds `.git`, whatever that is; else the directory itself.
+/// The nearest ancestor that holds `.git`, as a file or a directory; else the directory itself.
 pub fn project_of(cwd: &Path) -> PathBuf {
     cwd.ancestors().find(|ancestor| ancestor.join(".git").symlink_metadata().is_ok()).unwrap_or(cwd).to_owned()
 }
 
-/// The projects that the caller works in: the current directory, and those above it that hold `.git`;
-/// but for one that holds home, whose files are the user's own.
+/// The projects that the caller works in: the current directory, and every directory above it that holds
+/// `.git`. A directory that holds home is none: its files are the user's own.
 pub fn projects_of<'a>(world: &'a World, cwd: &'a Path) -> impl Iterator<Item = &'a Path> {
     let is_project = move |directory: &&Path| *directory == cwd || directory.join(".git").symlink_metadata().is_ok();
     cwd.ancestors().filter(is_project).filter(|project| !world.home.starts_with(project))

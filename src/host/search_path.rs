@@ -1,4 +1,4 @@
-//! Which program of the caller's `PATH` coco may run.
+//! Which program on the caller's `PATH` coco may run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,19 +9,8 @@ use std::path::{Path, PathBuf};
 use super::World;
 use super::project::project_of;
 use crate::error::Error;
+use crate::rules::host_paths::SYSTEM_PROGRAM_DIRECTORIES;
 use crate::term;
-
-/// Where the system installs programs: these entries hold whatever the current directory is.
-pub const SYSTEM_DIRECTORIES: &[&str] = &[
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-    "/opt/bin",
-    "/run/current-system/sw/bin",
-];
 
 /// The first trustworthy program of that name on the caller's `PATH`.
 ///
@@ -33,17 +22,17 @@ pub fn search_path(world: &World, program: &str) -> Result<Option<PathBuf>, Erro
     let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
     let project = project_of(&cwd);
     let own = fs::metadata(&world.program).map_err(Error::io("look at", &world.program))?;
-    let steered = |path: &Path| {
+    let is_projects = |path: &Path| {
         let in_project = path.starts_with(&project) && project != Path::new("/");
         in_project || path.components().any(|part| part.as_os_str() == "node_modules")
     };
     for entry in path.as_bytes().split(|byte| *byte == b':') {
         let directory = Path::new(OsStr::from_bytes(entry));
-        let system = SYSTEM_DIRECTORIES.iter().any(|known| directory == Path::new(known));
+        let system = SYSTEM_PROGRAM_DIRECTORIES.iter().any(|known| directory == Path::new(known));
         let candidate = directory.join(program);
-        // The directory and what its entry leads to: either may lie in the project.
+        // Either the directory or what its entry leads to may lie in the project.
         let (Ok(canonical), Ok(file)) = (fs::canonicalize(directory), fs::canonicalize(&candidate)) else { continue };
-        if !directory.is_absolute() || (!system && (steered(&canonical) || steered(&file))) {
+        if !directory.is_absolute() || (!system && (is_projects(&canonical) || is_projects(&file))) {
             continue;
         }
         let Ok(metadata) = fs::metadata(&candidate) else { continue };
@@ -61,5 +50,5 @@ pub fn search_path(world: &World, program: &str) -> Result<Option<PathBuf>, Erro
 /// A program of the system's, whatever the caller's `PATH` says.
 pub fn system_program(name: &str) -> Option<PathBuf> {
     let is_program = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0);
-    SYSTEM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(is_program)
+    SYSTEM_PROGRAM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(is_program)
 }

@@ -12,10 +12,10 @@ use crate::host::volumes::journal;
 use crate::names::PublishedPort;
 use crate::network::orders::Orders;
 use crate::plan::record::Record;
-use crate::policy::{Creation, RunNetwork, Shape};
+use crate::policy::{Cover, Creation, RunNetwork};
 use crate::protocol::control::{Launch, NetworkRole, Streams};
 use crate::rules::sandbox_paths::{
-    CA_GUEST, CACHE_GUEST, DATA_GUEST, INIT_GUEST, HOME_GUEST, NETWORK_GUEST, RUNTIMES_GUEST, SOCKET_GUEST,
+    CA_GUEST, CACHE_GUEST, DATA_GUEST, HOME_GUEST, INIT_GUEST, NETWORK_GUEST, RUNTIMES_GUEST, SOCKET_GUEST,
     XAUTHORITY_GUEST,
 };
 
@@ -33,9 +33,9 @@ impl<'a> Bind<'a> {
     }
 }
 
-/// In the run's own directory: what hidden places are covered with.
+/// What hidden directories are covered with, in the run's own directory.
 const EMPTY_DIRECTORY: &str = "nothing.d";
-/// See [`EMPTY_DIRECTORY`].
+/// What hidden files are covered with.
 const EMPTY_FILE: &str = "nothing";
 
 /// Collects an engine's arguments in the order in which they are given.
@@ -91,12 +91,12 @@ impl<'a> Builder<'a> {
         self.option("--rm");
         self.option("--pull=never");
         self.option("--log-driver=none");
-        // coco delivers signals to the helper itself: no detour, and the same for every engine.
+        // coco delivers signals to init itself: no detour, and the same for every engine.
         self.option("--sig-proxy=false");
         self.option("--hostname=coco");
         self.option(format!("--label=coco.tool={}", policy.tool));
         self.option("--security-opt=no-new-privileges");
-        // What an engine's configuration could set otherwise; the helper checks the outcome.
+        // What an engine's configuration could set otherwise; init checks the outcome.
         self.option("--ipc=private");
         if engine.kind == EngineKind::Podman {
             self.option("--http-proxy=false");
@@ -145,13 +145,13 @@ impl<'a> Builder<'a> {
         self.bind(&Bind::new(&path, dst, Access::ReadOnly));
     }
 
-    /// The engine's part of the network, and the broker's where it has one.
+    /// The engine's part of the network, and the proxy's where there is one.
     pub fn network(&mut self, network: &RunNetwork, ports: &[PublishedPort], phase: &'static str) {
         let Job { world, facts, policy, .. } = self.job;
         match network {
             RunNetwork::None | RunNetwork::Hosts(_) | RunNetwork::Public | RunNetwork::DangerousLearn(_) => {
                 self.option("--network=none");
-                // The helper listens on ports below 1024, and has no capability for it.
+                // Init listens on ports below 1024, and has no capability for it.
                 self.option("--sysctl=net.ipv4.ip_unprivileged_port_start=0");
                 self.file("resolv.conf", RESOLV_CONF.as_bytes(), "/etc/resolv.conf");
                 self.file("nsswitch.conf", NSSWITCH_CONF.as_bytes(), "/etc/nsswitch.conf");
@@ -201,7 +201,7 @@ impl<'a> Builder<'a> {
         self.mount_points.push(dst.into());
     }
 
-    /// Every bind mount goes through here, so that the helper can tell an engine's own additions
+    /// Every bind mount goes through here, so that init can tell an engine's own additions
     /// from what was asked for.
     pub fn bind(&mut self, bind: &Bind) {
         let src = self.carry(bind.src);
@@ -220,8 +220,8 @@ impl<'a> Builder<'a> {
         self.mount_points.push(bind.dst.into());
     }
 
-    /// The path itself, or a link to it: engines keep paths as JSON text, which loses bytes that
-    /// are not UTF-8, and their CSV reader folds line ends.
+    /// The path itself, or a link to it where the engine can't carry the path: engines keep paths as JSON
+    /// text, which loses bytes that are not UTF-8, and their CSV reader folds line ends.
     fn carry(&mut self, path: &Path) -> PathBuf {
         if path.to_str().is_some_and(|text| !text.chars().any(char::is_control)) {
             return path.to_owned();
@@ -231,7 +231,7 @@ impl<'a> Builder<'a> {
         self.run_directory.join(name)
     }
 
-    /// The granted files, the tool's own directories, and what runs must keep from being removed.
+    /// The granted files and the tool's own directories; the latter must not be removed during the run.
     pub fn files(&mut self, record: &Record) {
         let policy = self.job.policy;
         for mount in policy.mounts.iter().chain(&policy.protected) {
@@ -258,19 +258,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Something empty over each place that is not to be seen.
+    /// Something empty over each path that must not be seen.
     fn hidden(&mut self) {
         let policy = self.job.policy;
         let run_files = [
-            (Shape::Directory, RunFile::Directory { name: EMPTY_DIRECTORY.to_owned() }),
-            (Shape::File, RunFile::Bytes { name: EMPTY_FILE.to_owned(), bytes: Vec::new() }),
+            (Cover::Directory, RunFile::Directory { name: EMPTY_DIRECTORY.to_owned() }),
+            (Cover::File, RunFile::Bytes { name: EMPTY_FILE.to_owned(), bytes: Vec::new() }),
         ];
-        let wanted = |shape| policy.hidden.iter().any(|hidden| hidden.shape == shape);
+        let wanted = |shape| policy.hidden.iter().any(|hidden| hidden.cover == shape);
         self.run_files.extend(run_files.into_iter().filter(|(shape, _)| wanted(*shape)).map(|(_, file)| file));
         for hidden in &policy.hidden {
-            let src = self.run_directory.join(match hidden.shape {
-                Shape::Directory => EMPTY_DIRECTORY,
-                Shape::File => EMPTY_FILE,
+            let src = self.run_directory.join(match hidden.cover {
+                Cover::Directory => EMPTY_DIRECTORY,
+                Cover::File => EMPTY_FILE,
             });
             self.bind(&Bind::new(&src, hidden.dst.as_str(), Access::ReadOnly));
         }

@@ -1,4 +1,4 @@
-//! From a decision to the exact program, argument vector and orders for the helper. Pure.
+//! From a decision to the exact program, argument vector and orders for init. Pure.
 //!
 //! No shell anywhere. A path that the engine's syntax can't carry goes by a link in the run's own
 //! private directory; nothing is escaped by guess.
@@ -38,7 +38,7 @@ pub struct Plan {
     pub arguments: Vec<OsString>,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// What the helper is told.
+    /// What init is told.
     pub launch: Launch,
     /// The run's own directory, made before and removed after; the control socket is in it.
     pub run_directory: PathBuf,
@@ -59,9 +59,9 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 /// The network channel's socket, in the run's own directory.
 pub const NETWORK_SOCKET: &str = "network.sock";
 
-/// Names are asked of the helper, which answers at once.
+/// Names are looked up at init, which answers at once.
 const RESOLV_CONF: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:5\n";
-/// Files first, then the helper; no other way of finding names.
+/// Files first, then init; no other source of names.
 const NSSWITCH_CONF: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n";
 
 /// The only names that resolve without a network; engines would put the host's own names there.

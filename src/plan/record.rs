@@ -113,8 +113,8 @@ pub fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
     write_json(path, &text)
 }
 
-/// Checks what the helper reported: it ran beside the installer's scripts, so its words are not
-/// trusted to name places outside the installation or variables that steer the helper.
+/// Checks what init reported. It ran beside the installer's scripts, so it is not trusted to name paths
+/// outside the installation or variables that steer init.
 pub fn accept(installed: Installed) -> Result<Installed, String> {
     let version = &installed.version;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);

@@ -11,10 +11,10 @@ use std::path::Path;
 use super::*;
 use crate as coco;
 use crate::engine::{Engine, EngineKind};
-use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
+use crate::facts::autorun_scan::{FileKind, ProtectedPath, Protection, Scan};
 use crate::facts::{Controllers, Identity, SeLinux};
 use crate::host::{Terminals, World};
-use crate::policy::{Hidden, Mode, Policy, Shape, decide};
+use crate::policy::{Cover, HiddenPath, Mode, Policy, decide};
 use crate::protocol::control::{NetworkRole, Streams};
 use crate::rules::sandbox_paths::{GuestPath, NETWORK_GUEST};
 
@@ -157,21 +157,22 @@ fn a_tool_with_hosts_and_ports() {
     }
 }
 
-/// Mounts over parts of a writable grant come after it, and the helper is told which files they are.
+/// Mounts over parts of a writable grant come after it, and init is told which files they are.
 #[test]
 fn a_tool_with_a_writable_project() {
     for (caller, kind, uid) in CALLERS {
         let mut case = case(*kind, *uid, "writing", WRITING, &[]);
         let identity = Identity { device: 8, inode: 99 };
         let places = [
-            (".git", Hold::InPlace, FoundKind::Directory),
-            (".git/hooks", Hold::ReadOnly, FoundKind::Directory),
-            (".git/fsmonitor.ipc", Hold::Hidden, FoundKind::Socket),
-            (".secrets", Hold::Hidden, FoundKind::Directory),
+            (".git", Protection::Pinned, FileKind::Directory),
+            (".git/hooks", Protection::ReadOnly, FileKind::Directory),
+            (".git/fsmonitor.ipc", Protection::Hidden, FileKind::Socket),
+            (".secrets", Protection::Hidden, FileKind::Directory),
         ];
         let project = &case.facts.project;
-        let found = places.map(|(path, hold, kind)| (project.join(path), Found { hold, kind, identity }));
-        case.facts.protected = vec![Protected { found: BTreeMap::from(found), ..Protected::default() }];
+        let found =
+            places.map(|(path, protection, kind)| (project.join(path), ProtectedPath { protection, kind, identity }));
+        case.facts.scans = vec![Scan { paths: BTreeMap::from(found), ..Scan::default() }];
         case.policy =
             decide(&tool("writing"), &file(WRITING), &case.world, &case.facts, DIGEST, Mode::Granted).unwrap();
         golden(&format!("{caller}-writing"), &run_case(&case, &record(Some("data-1")), &[]));
@@ -181,10 +182,10 @@ fn a_tool_with_a_writable_project() {
 /// What covers a hidden place is made, and nothing that covers none.
 #[test]
 fn an_empty_file_or_directory_is_made_where_one_hides_something() {
-    let hiding = |shapes: &[Shape]| -> Vec<RunFile> {
+    let hiding = |covers: &[Cover]| -> Vec<RunFile> {
         let mut case = case(EngineKind::Podman, 1000, "writing", WRITING, &[]);
-        let hidden = |(shape, dst)| Hidden { dst: GuestPath::new(dst).unwrap(), shape };
-        case.policy.hidden = shapes.iter().copied().zip(["/w/a", "/w/b"]).map(hidden).collect();
+        let hidden = |(cover, dst)| HiddenPath { dst: GuestPath::new(dst).unwrap(), cover };
+        case.policy.hidden = covers.iter().copied().zip(["/w/a", "/w/b"]).map(hidden).collect();
         let plan = run_case(&case, &Record::default(), &[]);
         let is_empty = |file: &RunFile| match file {
             RunFile::Directory { .. } => true,
@@ -196,9 +197,9 @@ fn an_empty_file_or_directory_is_made_where_one_hides_something() {
     let directory = RunFile::Directory { name: "nothing.d".to_owned() };
     let file = RunFile::Bytes { name: "nothing".to_owned(), bytes: Vec::new() };
     assert_eq!(hiding(&[]), []);
-    assert_eq!(hiding(&[Shape::Directory]), std::slice::from_ref(&directory));
-    assert_eq!(hiding(&[Shape::File]), std::slice::from_ref(&file));
-    assert_eq!(hiding(&[Shape::File, Shape::Directory]), [directory, file]);
+    assert_eq!(hiding(&[Cover::Directory]), std::slice::from_ref(&directory));
+    assert_eq!(hiding(&[Cover::File]), std::slice::from_ref(&file));
+    assert_eq!(hiding(&[Cover::File, Cover::Directory]), [directory, file]);
 }
 
 #[test]
@@ -291,7 +292,7 @@ fn grants_do_not_reach_the_install_phase() {
     }
 }
 
-/// P4: names and values of variables go to the helper alone.
+/// P4: names and values of variables go to init alone.
 #[test]
 fn no_variable_is_an_argument() {
     for (_, kind, uid) in CALLERS {
@@ -423,7 +424,7 @@ fn the_hosts_network_publishes_only_ports_of_another_number() {
     }
 }
 
-/// The helper refuses a sandbox in a namespace of the caller's; consent to the host's network is
+/// Init refuses a sandbox in a namespace of the caller's; consent to the host's network is
 /// consent to that one, and to no other.
 #[test]
 fn only_the_hosts_network_is_shared_and_only_where_it_was_agreed_to() {
@@ -490,9 +491,9 @@ fn a_path_is_quoted_or_goes_by_a_link() {
     }
 }
 
-/// The helper compares the sandbox's mounts with this list.
+/// Init compares the sandbox's mounts with this list.
 #[test]
-fn the_helper_knows_every_mount() {
+fn init_knows_every_mount() {
     for (_, kind, uid) in CALLERS {
         let case = case(*kind, *uid, "everything", EVERYTHING, &[]);
         let plan = run_case(&case, &record(Some("data-1")), &[]);

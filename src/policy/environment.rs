@@ -8,10 +8,7 @@ use crate::facts::{Display, Facts};
 use crate::host::World;
 use crate::names::EnvName;
 use crate::rules::sandbox_paths::{CA_GUEST, XAUTHORITY_GUEST};
-use crate::rules::variables::CA_VARIABLES;
-
-/// Variables that only change how output looks; without them a tool would not behave like the bare one.
-const PRESENTATION: &[&str] = &["TERM", "COLORTERM", "NO_COLOR"];
+use crate::rules::variables::{CA_VARIABLES, PRESENTATION};
 
 /// Every variable that the tool gets but HOME and PATH, each once. The coco file's own value wins over
 /// the caller's, and the caller's over coco's defaults.

@@ -1,7 +1,7 @@
 //! The decision: what one tool gets in one run. Pure: (tool, coco file, facts) to plain data.
 //!
-//! "Can /home be mounted?" is answered by reading this file. The zero value of each enum is the
-//! closed one, a `match` on a permission names every variant, and whatever widens the sandbox has
+//! What may be mounted is answered by `mounts` and `rules/host_paths`, what may be reached by `network`
+//! and `rules/egress`. The first variant of each enum is the closed one, a `match` on a permission names every variant, and whatever widens the sandbox has
 //! `dangerous` in its name.
 
 use std::ffi::OsString;
@@ -36,18 +36,18 @@ pub struct Policy {
     /// What is installed.
     pub installation: Installation,
     /// The host's files that it sees, and no others.
-    pub mounts: Vec<Granted>,
-    /// Parts of them that stay as they are although the rest may be written.
-    pub protected: Vec<Granted>,
-    /// Parts of them that are not seen: known places of secrets, and sockets.
-    pub hidden: Vec<Hidden>,
+    pub mounts: Vec<GrantedMount>,
+    /// Mounts over parts of them that stay as they are although the rest may be written.
+    pub protected: Vec<GrantedMount>,
+    /// Parts of them that are not seen: known secrets, and sockets.
+    pub hidden: Vec<HiddenPath>,
     /// What the coco file says about that.
     pub protect: Protect,
     /// What the user had to agree to.
     pub dangers: Vec<Danger>,
     /// Where it starts, inside.
     pub workdir: PathBuf,
-    /// Its whole environment but HOME and PATH, which the helper sets.
+    /// Its whole environment but HOME and PATH, which init sets.
     pub environment: Vec<(EnvName, OsString)>,
     /// What it may reach.
     pub network: RunNetwork,
@@ -61,7 +61,7 @@ pub struct Policy {
     pub limits: Limits,
     /// More engine arguments: harmless ones, or consented to.
     pub engine_arguments: Vec<String>,
-    /// Whether the helper must find the sandbox closed.
+    /// Whether init must find the sandbox closed.
     pub posture: Posture,
     /// The CA certificates that it is to trust, PEM.
     pub ca_certificates: Option<Vec<u8>>,
@@ -93,7 +93,7 @@ impl Installation {
 
 /// A bind mount that was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Granted {
+pub struct GrantedMount {
     /// On the host, canonical.
     pub src: PathBuf,
     /// Inside.
@@ -104,22 +104,22 @@ pub struct Granted {
     pub relabel: Relabel,
     /// Whether the source has to be made first.
     pub creation: Creation,
-    /// Which file or directory was judged, where it was there.
+    /// Which file or directory the decision was about; `None` for what was missing.
     pub identity: Option<Identity>,
 }
 
-/// A place inside a grant over which something empty is mounted.
+/// A path inside a granted mount over which something empty is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hidden {
+pub struct HiddenPath {
     /// Inside.
     pub dst: GuestPath,
-    /// What is there on the host, and so what is mounted over it.
-    pub shape: Shape,
+    /// What is mounted over it, by what is there on the host.
+    pub cover: Cover,
 }
 
-/// What a hidden place is covered with.
+/// What a hidden path is covered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum Cover {
     /// An empty directory.
     Directory,
     /// An empty file.
@@ -135,7 +135,7 @@ pub enum Creation {
     MakeDirectory,
 }
 
-/// Whether the helper insists on a closed sandbox before it starts the tool.
+/// Whether init insists on a closed sandbox before it starts the tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Posture {
     /// No capabilities, no new privileges, seccomp, only granted mounts, no interface but `lo`
@@ -201,8 +201,8 @@ fn with_agreement(
     let mut warnings = Vec::new();
     let network = network(tool, file, world, &facts.upstream, mode, &mut warnings);
     let ports = ports(file, world, &mut warnings)?;
-    let mounts = mounts::grants(file, world, facts)?;
-    let (protected, hidden) = mounts::held(file, facts)?;
+    let mounts = mounts::granted_mounts(file, world, facts)?;
+    let (protected, hidden) = mounts::protective_mounts(file, facts)?;
     let opened = dangers.iter().any(|danger| matches!(danger, Danger::EngineArgument(_)));
     let display = match file.x11 {
         X11::Absent => None,

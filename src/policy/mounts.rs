@@ -1,16 +1,19 @@
-//! Which of the host's files a tool sees, and which no tool may see. Pure.
+//! Which of the host's files a tool gets, and where. Which ones no tool may get is data in
+//! `rules/host_paths`. Pure.
 
 use std::path::{Path, PathBuf};
 
 use super::consent::is_home;
-use super::{Creation, Granted, Hidden, Shape};
+use super::{Cover, Creation, GrantedMount, HiddenPath};
 use crate::config::{Access, CocoFile, Mount, MountSource, Relabel, Workdir};
 use crate::error::Error;
-use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
+use crate::facts::autorun_scan::{FileKind, ProtectedPath, Protection, Scan};
 use crate::facts::{Facts, Source, SourceKind};
 use crate::host::World;
-use crate::rules::autorun::MOST_MOUNTS;
-use crate::rules::host_paths::{FORBIDDEN_TREES, FORBIDDEN_WHOLE, FORBIDDEN_WRITABLE, OFF_LIMITS_AT_HOME};
+use crate::rules::autorun::MAX_PROTECTIVE_MOUNTS;
+use crate::rules::host_paths::{
+    FORBIDDEN_TREES, FORBIDDEN_WHOLE, FORBIDDEN_WRITABLE, is_users_home, secret_in_any_home,
+};
 use crate::rules::sandbox_paths::{GuestPath, WORKSPACE};
 use crate::term;
 
@@ -18,11 +21,11 @@ use crate::term;
 ///
 /// # Errors
 /// A source that no tool may see, that is missing, or that can't have its place.
-pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Granted>, Error> {
-    let mut granted: Vec<Granted> = Vec::new();
-    for ((mount, source), found) in file.mounts.iter().zip(&facts.sources).zip(&facts.protected) {
-        forbidden(mount, source, found, world, facts)?;
-        let creation = presence(source, mount, world)?;
+pub fn granted_mounts(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<GrantedMount>, Error> {
+    let mut granted: Vec<GrantedMount> = Vec::new();
+    for ((mount, source), scan) in file.mounts.iter().zip(&facts.sources).zip(&facts.scans) {
+        check_allowed(mount, source, scan, world, facts)?;
+        let creation = check_presence(source, mount, world)?;
         let dst = destination(mount, source)?;
         if let Some(other) = granted.iter().find(|other| other.dst == dst) {
             return Err(Error::Mount {
@@ -31,7 +34,7 @@ pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Grant
                 hint: "give one of the two another \"dst\"".to_owned(),
             });
         }
-        let new = Granted {
+        let new = GrantedMount {
             src: source.canonical.clone(),
             dst,
             access: mount.access,
@@ -39,14 +42,15 @@ pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Grant
             creation,
             identity: source.identity,
         };
-        granted.extend(below(&new, facts));
+        granted.extend(nested_mounts(&new, facts));
         granted.push(new);
     }
-    // What is mounted below a writable grant has its place in files that a tool may change: an
-    // earlier run could have left a link there that leads the mount to coco's own places.
+    // A mount point below a writable mount lies in files that the tool may change: an earlier run could
+    // have left a link there that leads the mount to coco's own directories.
     for outer in granted.iter().filter(|outer| outer.access == Access::ReadWrite) {
-        let below =
-            |inner: &&Granted| inner.dst != outer.dst && Path::new(inner.dst.as_str()).starts_with(outer.dst.as_str());
+        let below = |inner: &&GrantedMount| {
+            inner.dst != outer.dst && Path::new(inner.dst.as_str()).starts_with(outer.dst.as_str())
+        };
         if let Some(inner) = granted.iter().find(below) {
             return Err(Error::Mount {
                 path: inner.src.clone(),
@@ -61,15 +65,15 @@ pub fn grants(file: &CocoFile, world: &World, facts: &Facts) -> Result<Vec<Grant
     Ok(granted)
 }
 
-/// Mounts over parts of grants: read-only ones over what would run on the host; the directories on the
-/// way there over themselves, because a mount point can't be moved or removed; and empty ones over what
-/// is not to be seen.
+/// Mounts over parts of granted ones: read-only over what runs on the host by itself; the directories above
+/// that over themselves, because a mount point can't be moved or removed; and empty ones over what must
+/// not be seen.
 ///
 /// # Errors
-/// What can't be held, because of its name or their number.
-pub fn held(file: &CocoFile, facts: &Facts) -> Result<(Vec<Granted>, Vec<Hidden>), Error> {
+/// [`Error::Mount`] for what can't be protected, because of its name or because there is too much of it.
+pub fn protective_mounts(file: &CocoFile, facts: &Facts) -> Result<(Vec<GrantedMount>, Vec<HiddenPath>), Error> {
     let (mut protected, mut hidden) = (Vec::new(), Vec::new());
-    for ((mount, source), all) in file.mounts.iter().zip(&facts.sources).zip(&facts.protected) {
+    for ((mount, source), scan) in file.mounts.iter().zip(&facts.sources).zip(&facts.scans) {
         let outer = destination(mount, source)?;
         let refuse = |path: &Path, reason: String| Error::Mount {
             path: path.to_owned(),
@@ -78,25 +82,25 @@ pub fn held(file: &CocoFile, facts: &Facts) -> Result<(Vec<Granted>, Vec<Hidden>
                 "mount a narrower directory, or set \"protect\": false if the tool may change what runs on your machine"
                     .to_owned(),
         };
-        if all.found.len() > MOST_MOUNTS {
-            let count = all.found.len();
+        if scan.paths.len() > MAX_PROTECTIVE_MOUNTS {
+            let count = scan.paths.len();
             return Err(refuse(&source.canonical, format!("{count} places in it would have to be protected")));
         }
-        for (path, found) in &all.found {
+        for (path, found) in &scan.paths {
             let rest = path.strip_prefix(&source.canonical).ok().and_then(Path::to_str);
             let rest = rest.ok_or_else(|| refuse(path, "it can't be protected: its name is not UTF-8".to_owned()))?;
             let dst = GuestPath::new(&format!("{outer}/{rest}"))
                 .map_err(|message| refuse(path, format!("it can't be protected: {message}")))?;
-            let access = match found.hold {
-                Hold::Hidden => {
-                    hidden.push(Hidden { dst, shape: shape(found) });
+            let access = match found.protection {
+                Protection::Hidden => {
+                    hidden.push(HiddenPath { dst, cover: cover(found) });
                     continue;
                 }
-                // The search has refused what can't be held; were it here, read-only is closed.
-                Hold::Never | Hold::ReadOnly => Access::ReadOnly,
-                Hold::InPlace => Access::ReadWrite,
+                // The scan has refused what can't be protected. Were it here, read-only would be the closed choice.
+                Protection::Impossible | Protection::ReadOnly => Access::ReadOnly,
+                Protection::Pinned => Access::ReadWrite,
             };
-            protected.push(Granted {
+            protected.push(GrantedMount {
                 src: path.clone(),
                 dst,
                 access,
@@ -111,16 +115,16 @@ pub fn held(file: &CocoFile, facts: &Facts) -> Result<(Vec<Granted>, Vec<Hidden>
     Ok((protected, hidden))
 }
 
-fn shape(found: &Found) -> Shape {
+fn cover(found: &ProtectedPath) -> Cover {
     match found.kind {
-        FoundKind::Directory => Shape::Directory,
-        FoundKind::File | FoundKind::Socket | FoundKind::Other => Shape::File,
+        FileKind::Directory => Cover::Directory,
+        FileKind::File | FileKind::Socket | FileKind::Other => Cover::File,
     }
 }
 
 /// File systems mounted below a read-only source: a read-only bind does not reach into them, so
 /// each is mounted over itself, read-only (mount_setattr(2) tells the difference).
-fn below(granted: &Granted, facts: &Facts) -> Vec<Granted> {
+fn nested_mounts(granted: &GrantedMount, facts: &Facts) -> Vec<GrantedMount> {
     if granted.access != Access::ReadOnly {
         return Vec::new();
     }
@@ -131,12 +135,12 @@ fn below(granted: &Granted, facts: &Facts) -> Vec<Granted> {
         .filter_map(|point| {
             let rest = point.strip_prefix(&granted.src).ok()?.to_str()?;
             let dst = GuestPath::new(&format!("{}/{rest}", granted.dst)).ok()?;
-            Some(Granted { src: point.clone(), dst, identity: None, ..granted.clone() })
+            Some(GrantedMount { src: point.clone(), dst, identity: None, ..granted.clone() })
         })
         .collect()
 }
 
-fn presence(source: &Source, mount: &Mount, world: &World) -> Result<Creation, Error> {
+fn check_presence(source: &Source, mount: &Mount, world: &World) -> Result<Creation, Error> {
     let refuse = |reason: &str, hint: &str| {
         Err(Error::Mount { path: source.asked.clone(), reason: reason.to_owned(), hint: hint.to_owned() })
     };
@@ -166,8 +170,8 @@ fn destination(mount: &Mount, source: &Source) -> Result<GuestPath, Error> {
     GuestPath::new(text).map_err(|message| refuse(format!("it can't have the same path inside: {message}")))
 }
 
-/// Refuses what no tool may see, or write, whatever the user agreed to.
-fn forbidden(mount: &Mount, source: &Source, found: &Protected, world: &World, facts: &Facts) -> Result<(), Error> {
+/// Refuses what no tool may see or write, whatever the user agreed to.
+fn check_allowed(mount: &Mount, source: &Source, scan: &Scan, world: &World, facts: &Facts) -> Result<(), Error> {
     let path = source.canonical.as_path();
     let way_out = match mount.src {
         MountSource::CurrentDirectory | MountSource::Project => "start the tool in the project's own directory",
@@ -177,7 +181,7 @@ fn forbidden(mount: &Mount, source: &Source, found: &Protected, world: &World, f
     let secret =
         |secret: &PathBuf| refuse(format!("it is, is inside or holds {}, which no tool may see", term::path(secret)));
     if source.kind == SourceKind::Socket {
-        // Agreed to by its name; coco's own, which steer other sandboxes, are for nobody.
+        // The user agreed to it by its name. coco's own sockets steer other sandboxes: nobody gets them.
         return match world.directories.own().into_iter().find(|own| path.starts_with(own)) {
             None => Ok(()),
             Some(own) => secret(own),
@@ -191,16 +195,17 @@ fn forbidden(mount: &Mount, source: &Source, found: &Protected, world: &World, f
         return refuse("it holds your home directory, with all your secrets".to_owned());
     }
     if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) && !agreed_home {
-        return refuse("the whole of it is too much".to_owned());
+        return refuse("too much lies in it to mount all of it".to_owned());
     }
-    if path.parent() == Some(Path::new("/home")) && !agreed_home {
+    if is_users_home(path) && !agreed_home {
         return refuse("it is somebody's whole home directory".to_owned());
     }
-    if let Some(secret) = secret_of_any_home(path) {
+    if let Some(secret) = secret_in_any_home(path) {
         return refuse(format!("it is or is inside {}, which no tool may see", term::path(&secret)));
     }
-    let hidden =
-        |path: &Path| found.found.iter().any(|(place, found)| found.hold == Hold::Hidden && path.starts_with(place));
+    let hidden = |path: &Path| {
+        scan.paths.iter().any(|(place, found)| found.protection == Protection::Hidden && path.starts_with(place))
+    };
     if mount.access == Access::ReadWrite && world.program.starts_with(path) && !hidden(&world.program) {
         return refuse("it holds coco itself, which the tool could replace".to_owned());
     }
@@ -211,15 +216,15 @@ fn forbidden(mount: &Mount, source: &Source, found: &Protected, world: &World, f
     }
     if agreed_home {
         // What is hidden has to be there: a tool must not make it first.
-        return match facts.not_made_yet.iter().find(|own| own.starts_with(path)) {
+        return match facts.missing_directories.iter().find(|own| own.starts_with(path)) {
             None => Ok(()),
-            Some(own) => refuse(format!("coco's own {} is not there yet, and so can't be hidden", term::path(own))),
+            Some(own) => refuse(format!("coco's own {} is not there yet, so it can't be hidden", term::path(own))),
         };
     }
     if let Some(found) = facts.off_limits.iter().find(|secret| path.starts_with(secret) || secret.starts_with(path)) {
         return secret(found);
     }
-    let socket = found.found.iter().find(|(_, found)| found.kind == FoundKind::Socket);
+    let socket = scan.paths.iter().find(|(_, found)| found.kind == FileKind::Socket);
     match (&mount.src, socket) {
         // A project's sockets are hidden: git and development servers have some there.
         (MountSource::CurrentDirectory | MountSource::Project, _) | (_, None) => Ok(()),
@@ -230,17 +235,8 @@ fn forbidden(mount: &Mount, source: &Source, found: &Protected, world: &World, f
     }
 }
 
-/// A place of secrets in any home, the caller's or not: root may be called with another HOME.
-fn secret_of_any_home(path: &Path) -> Option<PathBuf> {
-    let home = match path.strip_prefix("/home") {
-        Ok(rest) => Path::new("/home").join(rest.components().next()?),
-        Err(_) => PathBuf::from("/root"),
-    };
-    OFF_LIMITS_AT_HOME.iter().map(|name| home.join(name)).find(|secret| path.starts_with(secret))
-}
-
 /// The working directory inside: where the current directory is mounted, unless the file says.
-pub fn workdir(file: &CocoFile, facts: &Facts, mounts: &[Granted]) -> Result<PathBuf, Error> {
+pub fn workdir(file: &CocoFile, facts: &Facts, mounts: &[GrantedMount]) -> Result<PathBuf, Error> {
     let inside = |sources: &[MountSource]| {
         file.mounts.iter().zip(&facts.sources).filter(|(mount, _)| sources.contains(&mount.src)).find_map(
             |(_, source)| {

@@ -23,9 +23,9 @@ pub enum RunNetwork {
     /// No interface but a loopback of its own.
     #[default]
     None,
-    /// No interface either; these hosts, through the broker.
+    /// No interface either; these hosts, through the proxy.
     Hosts(Vec<HostPattern>),
-    /// No interface either; any public host, through the broker.
+    /// No interface either; any public host, through the proxy.
     Public,
     /// The same and these hosts, asked for on the command line for one run.
     DangerousLearn(Vec<HostPattern>),
@@ -38,7 +38,7 @@ pub enum RunNetwork {
 }
 
 impl RunNetwork {
-    /// What the broker lets through; `None` where the engine's own network is in use.
+    /// What the proxy lets through; `None` where the engine's own network is in use.
     pub fn reach(&self) -> Option<Reach> {
         match self {
             RunNetwork::None => Some(Reach::default()),

@@ -29,14 +29,14 @@ pub enum Grant {
     /// It runs this program.
     Program(String),
     /// It sees something of the host's.
-    Reads(Place),
+    Reads(MountPair),
     /// It writes it.
-    Writes(Place),
+    Writes(MountPair),
     /// The host's files get other SELinux labels.
     Relabels(MountSource, Relabel),
     /// A part of another mount is out of sight, because this is in its place.
-    Covers(Place),
-    /// It may change what in writable mounts runs on the host: everything, or a path that was held.
+    Covers(MountPair),
+    /// It may change what in writable mounts runs on the host: everything, or a path that was protected.
     Unprotected(Option<RelativePath>),
     /// It reaches a host.
     Host(HostPattern),
@@ -72,7 +72,7 @@ pub enum Grant {
 
 /// Where something of the host's comes from, and where it is seen.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Place {
+pub struct MountPair {
     /// The host's side.
     pub src: MountSource,
     /// The sandbox's side; `None` is the same path as on the host.
@@ -110,10 +110,16 @@ pub fn difference(tool: &ToolName, old: &CocoFile, new: &CocoFile) -> Difference
     };
     let mut added = beyond(&after, &before);
     let mut removed = beyond(&before, &after);
-    added.extend(held_no_more(old, new));
-    removed.extend(held_no_more(new, old));
-    added.extend(other_order(old, new));
-    let lost = [unset(old, new), not_installed(old, new), uncovered(old, new), not_given(old, new)].concat();
+    added.extend(no_longer_protected(old, new));
+    removed.extend(no_longer_protected(new, old));
+    added.extend(changed_order(old, new));
+    let lost = [
+        no_longer_set(old, new),
+        no_longer_installed(old, new),
+        no_longer_covered(old, new),
+        no_longer_given(old, new),
+    ]
+    .concat();
     removed.retain(|grant| !lost.contains(grant));
     added.extend(lost.into_iter().map(|grant| Grant::NoLonger(Box::new(grant))));
     Difference { added, removed }
@@ -121,9 +127,9 @@ pub fn difference(tool: &ToolName, old: &CocoFile, new: &CocoFile) -> Difference
 
 /// Everything that a coco file grants to the tool of this name.
 pub fn grants(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
-    let mut found = software(tool, file);
+    let mut found = software_grants(tool, file);
     for mount in &file.mounts {
-        let place = Place::of(mount);
+        let place = MountPair::of(mount);
         if mount.access == Access::ReadWrite {
             found.push(Grant::Writes(place.clone()));
         }
@@ -164,10 +170,10 @@ pub fn grants(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
     found
 }
 
-fn software(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
+fn software_grants(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
     let mut found = vec![Grant::Tool(file.tool.clone())];
     found.extend(file.apt.iter().cloned().map(Grant::Debian));
-    found.extend(file.mise.iter().cloned().map(installed_before));
+    found.extend(file.mise.iter().cloned().map(dependency));
     if file.isolation == Isolation::SharedRuntimes && file.mise.iter().any(ToolSpec::is_runtime) {
         found.push(Grant::SharedRuntimes);
     }
@@ -177,8 +183,8 @@ fn software(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
     found
 }
 
-/// A dependency, as the policy sorts them.
-fn installed_before(tool: ToolSpec) -> Grant {
+/// What a dependency is, as the policy sorts them.
+fn dependency(tool: ToolSpec) -> Grant {
     if tool.is_runtime() { Grant::Runtime(tool) } else { Grant::Companion(tool) }
 }
 
@@ -188,8 +194,8 @@ fn sets(file: &CocoFile, name: &EnvName) -> bool {
 
 // --- what holds a tool back, and is lost ---
 
-/// Paths that `old` holds read-only and `new` does not.
-fn held_no_more(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+/// Paths that `old` protects and `new` does not.
+fn no_longer_protected(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
     let (Protect::Paths(before), false) = (&old.protect, new.protect == Protect::DangerousNothing) else {
         return Vec::new();
     };
@@ -201,20 +207,20 @@ fn held_no_more(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
 }
 
 /// Variables that have a value in `old` alone: without it (`npm_config_ignore_scripts=true`) a tool may do more.
-fn unset(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+fn no_longer_set(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
     let lost = old.env.iter().filter(|(name, _)| !sets(new, name));
     lost.cloned().map(|(name, value)| Grant::Value(name, value)).collect()
 }
 
 /// Runtimes and pinned versions that are in `old` alone: something else of their name is found instead.
-fn not_installed(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
-    let held = |tool: &&ToolSpec| tool.is_runtime() || tool.version.is_some();
-    let lost = old.mise.iter().filter(held).filter(|tool| !new.mise.contains(tool));
-    lost.cloned().map(installed_before).collect()
+fn no_longer_installed(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+    let constrains = |tool: &&ToolSpec| tool.is_runtime() || tool.version.is_some();
+    let lost = old.mise.iter().filter(constrains).filter(|tool| !new.mise.contains(tool));
+    lost.cloned().map(dependency).collect()
 }
 
 /// Engine arguments that are gone: most of them hold a tool back.
-fn not_given(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+fn no_longer_given(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
     if old.podman_args.is_empty() || old.podman_args == new.podman_args {
         return Vec::new();
     }
@@ -222,24 +228,24 @@ fn not_given(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
 }
 
 /// The order of what both files install, if it is another one.
-fn other_order(old: &CocoFile, new: &CocoFile) -> Option<Grant> {
+fn changed_order(old: &CocoFile, new: &CocoFile) -> Option<Grant> {
     let before: Vec<&ToolSpec> = old.mise.iter().filter(|tool| new.mise.contains(tool)).collect();
     let after: Vec<&ToolSpec> = new.mise.iter().filter(|tool| old.mise.contains(tool)).collect();
     (before != after).then(|| Grant::Order(new.mise.clone()))
 }
 
 /// Mounts of `old` whose place shows, in `new`, what another mount has there.
-fn uncovered(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
-    let after: Vec<String> = new.mounts.iter().map(inside).collect();
+fn no_longer_covered(old: &CocoFile, new: &CocoFile) -> Vec<Grant> {
+    let after: Vec<String> = new.mounts.iter().map(guest_path).collect();
     let lost = old.mounts.iter().filter(|mount| {
-        let place = inside(mount);
-        !after.contains(&place) && after.iter().any(|outer| lies_in(&place, outer))
+        let place = guest_path(mount);
+        !after.contains(&place) && after.iter().any(|outer| is_below(&place, outer))
     });
-    lost.map(|mount| Grant::Covers(Place::of(mount))).collect()
+    lost.map(|mount| Grant::Covers(MountPair::of(mount))).collect()
 }
 
 /// Where a mount is seen, as far as that is known without the machine.
-fn inside(mount: &Mount) -> String {
+fn guest_path(mount: &Mount) -> String {
     match (&mount.dst, &mount.src) {
         (Some(dst), _) => dst.to_string(),
         (None, MountSource::Absolute(path)) => {
@@ -258,7 +264,7 @@ fn inside(mount: &Mount) -> String {
 }
 
 /// Whether a place is below another. Nobody knows here whose home `~` is: it may be any.
-fn lies_in(inner: &str, outer: &str) -> bool {
+fn is_below(inner: &str, outer: &str) -> bool {
     let at_home = |place: &str| {
         let parts: Vec<&str> = place.split('/').collect();
         match parts.as_slice() {
@@ -341,10 +347,10 @@ fn host_covers(this: &HostPattern, other: &HostPattern) -> bool {
     ports && name
 }
 
-impl Place {
+impl MountPair {
     /// The two sides of a mount.
-    fn of(mount: &Mount) -> Place {
-        Place { src: mount.src.clone(), dst: mount.dst.clone() }
+    fn of(mount: &Mount) -> MountPair {
+        MountPair { src: mount.src.clone(), dst: mount.dst.clone() }
     }
 }
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate as coco;
 use crate::config::Network;
-use crate::facts::autorun_scan::{Found, FoundKind, Hold, Protected};
+use crate::facts::autorun_scan::{FileKind, ProtectedPath, Protection, Scan};
 use crate::facts::{AtHome, Consent, Source, SourceKind};
-use crate::rules::autorun::MOST_MOUNTS;
+use crate::rules::autorun::MAX_PROTECTIVE_MOUNTS;
 use crate::rules::sandbox_paths::{CA_GUEST, WORKSPACE};
 
 mod consent;
@@ -46,13 +46,13 @@ fn mounting(mount: &str, change: impl FnOnce(&mut Source)) -> Result<Policy, Err
 }
 
 /// What a search would have found: directories, but for what is called `*.sock`.
-fn holding(root: &Path, paths: &[(&str, Hold)]) -> Protected {
+fn holding(root: &Path, paths: &[(&str, Protection)]) -> Scan {
     let identity = Identity { device: 1, inode: 2 };
-    let found = |(path, hold): &(&str, Hold)| {
-        let kind = if path.contains(".sock") { FoundKind::Socket } else { FoundKind::Directory };
-        (root.join(path), Found { hold: *hold, kind, identity })
+    let found = |(path, protection): &(&str, Protection)| {
+        let kind = if path.contains(".sock") { FileKind::Socket } else { FileKind::Directory };
+        (root.join(path), ProtectedPath { protection: *protection, kind, identity })
     };
-    Protected { found: paths.iter().map(found).collect(), ..Protected::default() }
+    Scan { paths: paths.iter().map(found).collect(), ..Scan::default() }
 }
 
 fn refused(outcome: Result<Policy, Error>) -> String {
@@ -370,24 +370,24 @@ fn the_program_itself_is_never_writable() {
 
 #[test]
 fn what_is_found_in_a_writable_mount_is_held() {
-    let decide_with = |opts: &str, paths: &[(&str, Hold)]| {
+    let decide_with = |opts: &str, paths: &[(&str, Protection)]| {
         let world = world(1000);
         let file =
             file(&format!(r#"{{"tool": "npm:x", "mounts": [{{"src": "@project", "dst": "/w", "opts": "{opts}"}}]}}"#));
         let mut facts = facts(&world, &file);
-        facts.protected = vec![holding(&facts.project, paths)];
+        facts.scans = vec![holding(&facts.project, paths)];
         decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)
     };
-    let policy = decide_with("rw", &[(".git", Hold::InPlace), (".git/hooks", Hold::ReadOnly)]).unwrap();
+    let policy = decide_with("rw", &[(".git", Protection::Pinned), (".git/hooks", Protection::ReadOnly)]).unwrap();
     assert_eq!(policy.hidden, []);
     let held: Vec<(&str, Access, bool)> =
         policy.protected.iter().map(|held| (held.dst.as_str(), held.access, held.identity.is_some())).collect();
     assert_eq!(held, [("/w/.git", Access::ReadWrite, true), ("/w/.git/hooks", Access::ReadOnly, true)]);
     // What can't be held is no reason to go on without.
-    let many: Vec<String> = (0..=MOST_MOUNTS).map(|number| format!("{number}/.envrc")).collect();
-    let many: Vec<(&str, Hold)> = many.iter().map(|path| (path.as_str(), Hold::ReadOnly)).collect();
-    assert_eq!(decide_with("rw", &many[..MOST_MOUNTS]).unwrap().protected.len(), MOST_MOUNTS);
-    assert!(refused(decide_with("rw", &many)).contains(&format!("{} places", MOST_MOUNTS + 1)));
+    let many: Vec<String> = (0..=MAX_PROTECTIVE_MOUNTS).map(|number| format!("{number}/.envrc")).collect();
+    let many: Vec<(&str, Protection)> = many.iter().map(|path| (path.as_str(), Protection::ReadOnly)).collect();
+    assert_eq!(decide_with("rw", &many[..MAX_PROTECTIVE_MOUNTS]).unwrap().protected.len(), MAX_PROTECTIVE_MOUNTS);
+    assert!(refused(decide_with("rw", &many)).contains(&format!("{} places", MAX_PROTECTIVE_MOUNTS + 1)));
 }
 
 /// An earlier run of the tool may have left a link where the inner mount would be made.

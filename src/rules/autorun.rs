@@ -1,9 +1,8 @@
-//! What in a project runs on the host by itself: hooks, task files, settings of editors and agents.
-//! A tool that may write the project must not plant it there. Pure: names, and nothing of a file
-//! system.
+//! What in a project runs on the host by itself: hooks, task files, settings of editors and agents. A tool
+//! that may write the project must not plant such a file. Pure.
 
-/// Files and directories that are protected wherever they are found, with who runs what is in them.
-const NAMES: &[&str] = &[
+/// Files and directories that are protected wherever they are found, by the program that runs them.
+const PROTECTED_NAMES: &[&str] = &[
     // git: sub-modules' addresses, and hooks that package managers install.
     ".gitmodules",
     ".gitconfig",
@@ -67,75 +66,77 @@ const NAMES: &[&str] = &[
     ".aider.conf.yml",
 ];
 
-/// The ends of names that are protected: a workspace holds tasks and settings as `.vscode` does.
-const ENDS: &[&str] = &[".code-workspace"];
+/// The ends of protected names: a workspace holds tasks and settings as `.vscode` does.
+const PROTECTED_SUFFIXES: &[&str] = &[".code-workspace"];
 
-/// In a git directory: what names programs, or says where the rest is.
-pub const IN_GIT: &[&str] =
+/// In a git directory: what names programs, or where the rest is.
+pub const PROTECTED_IN_GIT: &[&str] =
     &["hooks", "config", "config.worktree", "commondir", "gitdir", "info/attributes", "objects/info/alternates"];
 
 /// In the directories of other version control systems: hooks, aliases and programs (hgrc(5), jj's
 /// configuration), or where the rest is.
-pub const IN_OTHERS: &[(&str, &[&str])] =
+pub const PROTECTED_IN_OTHER_REPOSITORIES: &[(&str, &[&str])] =
     &[(".hg", &["hgrc", "hgrc-not-shared", "sharedpath"]), (".jj", &["repo/config.toml", "workspace-config.toml"])];
 
-/// Directories that are not searched: full of other people's packages, and made by tools.
-pub const NOT_SEARCHED: &[&str] =
+/// Directories that are not scanned: tools make them, and they are full of other people's packages.
+pub const UNSEARCHED_DIRECTORIES: &[&str] =
     &["node_modules", "target", "vendor", ".venv", "venv", "dist", "build", "__pycache__", ".tox", ".cache"];
 
-/// How deep below a mount is searched, and how many directories.
-pub const MOST_LEVELS: usize = 4;
-/// See [`MOST_LEVELS`].
-pub const MOST_DIRECTORIES: usize = 2000;
-/// How many mounts protect one run.
-pub const MOST_MOUNTS: usize = 250;
+/// How deep below a mount a scan goes.
+pub const MAX_DEPTH: usize = 4;
+/// How many directories a scan reads.
+pub const MAX_DIRECTORIES: usize = 2000;
+/// How many mounts may protect one granted mount.
+pub const MAX_PROTECTIVE_MOUNTS: usize = 250;
 
 /// Whether a file or directory of this name is protected.
 pub fn is_protected(name: &[u8]) -> bool {
-    NAMES.iter().any(|known| known.as_bytes() == name)
-        || ENDS.iter().any(|end| name.len() > end.len() && name.ends_with(end.as_bytes()))
+    PROTECTED_NAMES.iter().any(|known| known.as_bytes() == name)
+        || PROTECTED_SUFFIXES.iter().any(|end| name.len() > end.len() && name.ends_with(end.as_bytes()))
 }
 
-/// What a git configuration names.
+/// A path that a git configuration names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named<'a> {
+pub enum ConfiguredPath<'a> {
     /// A directory of hooks.
     Hooks(&'a [u8]),
     /// A file, perhaps: a program or one more configuration.
     File(&'a [u8]),
 }
 
-/// The most names that are taken from one git configuration.
-const MOST_NAMED: usize = 1000;
+/// The most paths that are taken from one git configuration.
+const MAX_CONFIGURED_PATHS: usize = 1000;
 
-/// What the values of a git configuration name that could be in a project (git-config(1)):
-/// `core.hooksPath`, further configurations, and whatever looks like a program's path. Which of them is
-/// there is for the caller to see; one too many costs nothing.
-pub fn named_in_git_config(text: &[u8]) -> Vec<Named<'_>> {
+/// The paths in the values of a git configuration that could lie in a project (git-config(1)):
+/// `core.hooksPath`, further configurations, and whatever looks like a program's path. The caller checks
+/// which of them exist; one too many costs nothing.
+pub fn paths_in_git_config(text: &[u8]) -> Vec<ConfiguredPath<'_>> {
     let mut named = Vec::new();
     for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
         let (key, value) = match (line.first(), line.iter().position(|byte| *byte == b'=')) {
             (None | Some(b'#' | b';'), _) | (Some(b'['), None) => continue,
             (_, Some(at)) => line.split_at(at),
-            // A value that goes on has lines without a name.
+            // A value may go on in lines without a name.
             (_, None) => (&b""[..], line),
         };
         let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii();
         let whole = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
-        // The section may stand on the same line.
+        // The section may be on the same line.
         let key = key.rsplit(|byte| *byte == b']').next().unwrap_or(key).trim_ascii();
         if key.eq_ignore_ascii_case(b"hooksPath") {
-            named.push(Named::Hooks(whole));
+            named.push(ConfiguredPath::Hooks(whole));
             continue;
         }
         if key.eq_ignore_ascii_case(b"path") || whole.contains(&b'/') {
-            named.push(Named::File(whole));
+            named.push(ConfiguredPath::File(whole));
         }
         let words = value.split(|byte| byte.is_ascii_whitespace() || b"\"\\!;&|".contains(byte));
-        named.extend(words.filter(|word| word.contains(&b'/')).map(Named::File));
+        named.extend(words.filter(|word| word.contains(&b'/')).map(ConfiguredPath::File));
     }
-    named.retain(|(Named::Hooks(path) | Named::File(path))| !path.is_empty() && !path.contains(&b'\0'));
-    named.truncate(MOST_NAMED);
+    named.retain(|(ConfiguredPath::Hooks(path) | ConfiguredPath::File(path))| {
+        !path.is_empty() && !path.contains(&b'\0')
+    });
+    named.truncate(MAX_CONFIGURED_PATHS);
     named
 }
 
@@ -173,8 +174,8 @@ mod tests {
 [init]
     defaultBranch = main
 "#;
-        let named = named_in_git_config(text);
-        assert!(named.contains(&Named::Hooks(b".githooks")), "{named:?}");
+        let named = paths_in_git_config(text);
+        assert!(named.contains(&ConfiguredPath::Hooks(b".githooks")), "{named:?}");
         for file in [
             ".git/hooks/watch",
             "my editor/run",
@@ -184,13 +185,13 @@ mod tests {
             "./tools/run",
             "other/tool",
         ] {
-            assert!(named.contains(&Named::File(file.as_bytes())), "{file}: {named:?}");
+            assert!(named.contains(&ConfiguredPath::File(file.as_bytes())), "{file}: {named:?}");
         }
-        for Named::Hooks(path) | Named::File(path) in &named {
+        for ConfiguredPath::Hooks(path) | ConfiguredPath::File(path) in &named {
             let path = std::str::from_utf8(path).unwrap();
             assert!(!path.contains("this") && path != "main", "{named:?}");
         }
-        assert_eq!(named_in_git_config(b""), []);
-        assert_eq!(named_in_git_config(&b"a = b/c\n".repeat(5000)).len(), MOST_NAMED);
+        assert_eq!(paths_in_git_config(b""), []);
+        assert_eq!(paths_in_git_config(&b"a = b/c\n".repeat(5000)).len(), MAX_CONFIGURED_PATHS);
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 pub const SOCKET_GUEST: &str = "/run/coco/control.sock";
 /// Where the network channel's socket is mounted inside.
 pub const NETWORK_GUEST: &str = "/run/coco/network.sock";
-/// Where init is mounted inside. coco knows by this name that it is init.
+/// Where init is mounted inside. It knows its role by this name.
 pub const INIT_GUEST: &str = "/run/coco/coco-init";
 /// Where the CA bundle is mounted inside.
 pub const CA_GUEST: &str = "/run/coco/ca.crt";
@@ -24,7 +24,7 @@ pub const CACHE_GUEST: &str = "/root/.cache";
 /// Where the tool starts when nothing of the project is mounted.
 pub const WORKSPACE: &str = "/workspace";
 
-/// Where the sandbox keeps what is coco's: mounts of a coco file stay out of these.
+/// What the sandbox itself needs: mounts of a coco file stay out of these trees.
 const OWNED_GUEST_TREES: &[&str] = &[
     "/proc",
     "/sys",
@@ -42,10 +42,10 @@ const OWNED_GUEST_TREES: &[&str] = &[
     "/var/run",
 ];
 
-/// Directories that the sandbox mounts or needs themselves; below them there is room.
-const SANDBOX_PLACES: &[&str] = &["/", "/tmp", "/var", "/var/tmp", "/home", HOME_GUEST, CACHE_GUEST];
+/// Directories that the sandbox mounts or needs itself. A mount may lie below them.
+const SANDBOX_DIRECTORIES: &[&str] = &["/", "/tmp", "/var", "/var/tmp", "/home", HOME_GUEST, CACHE_GUEST];
 
-/// An absolute path inside the sandbox, normalised, outside the places that coco owns.
+/// An absolute path inside the sandbox, normalised, outside what the sandbox itself needs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GuestPath(String);
 
@@ -68,7 +68,7 @@ impl fmt::Display for GuestPath {
 }
 
 /// Checks a mount's destination: absolute, without `.` and `..`, and outside what the sandbox
-/// itself needs, because a mount there would replace the helper, the names or the loader.
+/// itself needs, because a mount there would replace init, the names or the loader.
 impl FromStr for GuestPath {
     type Err = String;
 
@@ -84,7 +84,7 @@ impl FromStr for GuestPath {
             return Err(format!("{text:?} has '.' or '..' in it; write the path that is meant"));
         }
         let path = format!("/{}", parts.join("/"));
-        if SANDBOX_PLACES.contains(&path.as_str()) {
+        if SANDBOX_DIRECTORIES.contains(&path.as_str()) {
             return Err(format!("{text:?} is a place of the sandbox itself; mount below it"));
         }
         if let Some(tree) = OWNED_GUEST_TREES.iter().find(|tree| is_within(&path, tree)) {

@@ -80,6 +80,12 @@ pub fn looks_secret(name: &EnvName) -> bool {
     .any(|word| upper.contains(word))
 }
 
+/// Variables that only change how output looks. Without them a tool would not behave like the bare one.
+pub const PRESENTATION: &[&str] = &["TERM", "COLORTERM", "NO_COLOR"];
+
+/// Variables that name the socket of an agent, an engine or a message bus.
+pub const SOCKET_VARIABLES: &[&str] = &["SSH_AUTH_SOCK", "DOCKER_HOST", "CONTAINER_HOST", "DBUS_SESSION_BUS_ADDRESS"];
+
 /// The variables by which clients find a CA bundle, each with the client that reads it: OpenSSL and
 /// Go, node, requests, pip, cargo, git, curl.
 pub const CA_VARIABLES: &[&str] = &[
@@ -95,16 +101,16 @@ pub const CA_VARIABLES: &[&str] = &[
 /// A variable that chooses an engine's configuration, storage or service: containers.conf(5),
 /// storage.conf(5), podman(1), docker(1).
 #[derive(Debug)]
-pub struct Steering {
+pub struct EngineVariable {
     /// Its name.
     pub name: &'static str,
     /// What its value is.
-    pub value: SteeringValue,
+    pub value: EngineValue,
 }
 
-/// What a [`Steering`] variable's value is.
+/// What the value of an [`EngineVariable`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SteeringValue {
+pub enum EngineValue {
     /// A file or directory, whose owner decides what a sandbox is.
     Path,
     /// A service's address.
@@ -113,27 +119,27 @@ pub enum SteeringValue {
     Word,
 }
 
-/// All of them. What a client would also read, and is not here or in [`PLAIN`], does not reach it:
-/// `PODMAN_USERNS` for one.
-pub const STEERING: &[Steering] = &[
-    Steering { name: "CONTAINERS_CONF", value: SteeringValue::Path },
-    Steering { name: "CONTAINERS_CONF_OVERRIDE", value: SteeringValue::Path },
-    Steering { name: "CONTAINERS_STORAGE_CONF", value: SteeringValue::Path },
-    Steering { name: "CONTAINERS_REGISTRIES_CONF", value: SteeringValue::Path },
-    Steering { name: "REGISTRY_AUTH_FILE", value: SteeringValue::Path },
-    Steering { name: "DOCKER_CONFIG", value: SteeringValue::Path },
-    Steering { name: "DOCKER_CERT_PATH", value: SteeringValue::Path },
-    Steering { name: "CONTAINER_HOST", value: SteeringValue::Address },
-    Steering { name: "DOCKER_HOST", value: SteeringValue::Address },
-    Steering { name: "CONTAINER_CONNECTION", value: SteeringValue::Word },
-    Steering { name: "DOCKER_CONTEXT", value: SteeringValue::Word },
-    Steering { name: "DOCKER_API_VERSION", value: SteeringValue::Word },
-    Steering { name: "STORAGE_DRIVER", value: SteeringValue::Word },
-    Steering { name: "STORAGE_OPTS", value: SteeringValue::Word },
+/// All variables that steer an engine. What is neither here nor in [`CLIENT_VARIABLES`] does not reach the
+/// client: `PODMAN_USERNS` for one.
+pub const ENGINE_STEERING: &[EngineVariable] = &[
+    EngineVariable { name: "CONTAINERS_CONF", value: EngineValue::Path },
+    EngineVariable { name: "CONTAINERS_CONF_OVERRIDE", value: EngineValue::Path },
+    EngineVariable { name: "CONTAINERS_STORAGE_CONF", value: EngineValue::Path },
+    EngineVariable { name: "CONTAINERS_REGISTRIES_CONF", value: EngineValue::Path },
+    EngineVariable { name: "REGISTRY_AUTH_FILE", value: EngineValue::Path },
+    EngineVariable { name: "DOCKER_CONFIG", value: EngineValue::Path },
+    EngineVariable { name: "DOCKER_CERT_PATH", value: EngineValue::Path },
+    EngineVariable { name: "CONTAINER_HOST", value: EngineValue::Address },
+    EngineVariable { name: "DOCKER_HOST", value: EngineValue::Address },
+    EngineVariable { name: "CONTAINER_CONNECTION", value: EngineValue::Word },
+    EngineVariable { name: "DOCKER_CONTEXT", value: EngineValue::Word },
+    EngineVariable { name: "DOCKER_API_VERSION", value: EngineValue::Word },
+    EngineVariable { name: "STORAGE_DRIVER", value: EngineValue::Word },
+    EngineVariable { name: "STORAGE_OPTS", value: EngineValue::Word },
 ];
 
-/// What every program needs to find its user's files, speak the user's language and reach the network.
-pub const PLAIN: &[&str] = &[
+/// What every engine's client needs: to find its user's files, speak the user's language and reach the network.
+pub const CLIENT_VARIABLES: &[&str] = &[
     "HOME",
     "USER",
     "LOGNAME",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::coco::config::{CocoFile, MountSource, parse};
 use super::coco::engine::{Engine, EngineKind};
-use super::coco::facts::autorun_scan::Protected;
+use super::coco::facts::autorun_scan::Scan;
 use super::coco::facts::{
     AtHome, Consent, Controllers, Display, Facts, SeLinux, Source, SourceKind, off_limits_by_name,
 };
@@ -70,8 +70,8 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         })
         .collect();
     Facts {
-        protected: vec![Protected::default(); file.mounts.len()],
-        not_made_yet: Vec::new(),
+        scans: vec![Scan::default(); file.mounts.len()],
+        missing_directories: Vec::new(),
         cwd,
         project,
         sources,

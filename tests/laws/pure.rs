@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use coco::engine::EngineKind;
+use coco::explain;
 use coco::plan::{self, Job};
 use coco::policy::{Mode, decide, permissions};
 use coco::protocol::control::Installed;
 use coco::store::signature;
-use coco::explain;
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 

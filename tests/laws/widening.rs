@@ -4,7 +4,7 @@
 use coco::config::{Access, Isolation, KEYS, Relabel};
 use coco::names::HostName;
 use coco::policy::permissions::difference;
-use coco::policy::{Granted, Mode, Policy, RunNetwork, decide};
+use coco::policy::{GrantedMount, Mode, Policy, RunNetwork, decide};
 use coco::rules::egress::Reach;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -184,7 +184,7 @@ fn policy(members: &Map<String, Value>) -> Option<Policy> {
 }
 
 /// What is at a path inside: the mount that shows it, and the path on the host.
-fn seen<'a>(mounts: &'a [Granted], path: &str) -> Option<(&'a Granted, std::path::PathBuf)> {
+fn seen<'a>(mounts: &'a [GrantedMount], path: &str) -> Option<(&'a GrantedMount, std::path::PathBuf)> {
     let holding = mounts.iter().filter_map(|mount| {
         let rest = std::path::Path::new(path).strip_prefix(mount.dst.as_str()).ok()?;
         Some((mount, mount.src.join(rest)))

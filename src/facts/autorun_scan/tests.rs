@@ -1,4 +1,4 @@
-//! What is found and how it is held, in directories made for it.
+//! What a scan finds and how it is protected, in directories made for it.
 
 use super::*;
 
@@ -10,25 +10,24 @@ fn make(root: &Path, files: &[&str]) {
     }
 }
 
-const NOTHING: Surroundings = Surroundings { secrets: &[], git: b"" };
-const EVERYTHING: Wanted = Wanted::Everything(&[]);
+const NOTHING: ScanContext = ScanContext { secrets: &[], git_configuration: b"" };
+const EVERYTHING: ScanScope = ScanScope::All(&[]);
 
-/// What is found, with a mark for how it is held.
+/// What is found, with a mark for how it is protected.
 fn found(root: &Path) -> Vec<String> {
     found_with(root, EVERYTHING, NOTHING)
 }
 
-fn found_with(root: &Path, wanted: Wanted, around: Surroundings) -> Vec<String> {
-    let protected = search(root, wanted, around).unwrap();
+fn found_with(root: &Path, scope: ScanScope, context: ScanContext) -> Vec<String> {
+    let scan = scan_before_run(root, scope, context).unwrap();
     let name = |path: &Path| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-    protected
-        .found
+    scan.paths
         .iter()
-        .map(|(path, found)| match found.hold {
-            Hold::ReadOnly => name(path),
-            Hold::InPlace => format!("{}/", name(path)),
-            Hold::Never => format!("{}!", name(path)),
-            Hold::Hidden => format!("{}?", name(path)),
+        .map(|(path, found)| match found.protection {
+            Protection::ReadOnly => name(path),
+            Protection::Pinned => format!("{}/", name(path)),
+            Protection::Impossible => format!("{}!", name(path)),
+            Protection::Hidden => format!("{}?", name(path)),
         })
         .collect()
 }
@@ -93,7 +92,7 @@ fn a_repository_behind_a_link_is_an_error() {
     for target in ["elsewhere", "/nowhere"] {
         let link = root.path().join(".git");
         std::os::unix::fs::symlink(target, &link).unwrap();
-        assert!(matches!(search(root.path(), EVERYTHING, NOTHING), Err(Error::Mount { .. })), "{target}");
+        assert!(matches!(scan_before_run(root.path(), EVERYTHING, NOTHING), Err(Error::Mount { .. })), "{target}");
         fs::remove_file(link).unwrap();
     }
 }
@@ -102,7 +101,7 @@ fn a_repository_behind_a_link_is_an_error() {
 fn many_directories_hide_nothing_above_them() {
     let root = tempfile::tempdir().unwrap();
     make(root.path(), &["z/.git/HEAD", "z/.git/config", ".envrc"]);
-    for number in 0..MOST_DIRECTORIES {
+    for number in 0..MAX_DIRECTORIES {
         fs::create_dir_all(root.path().join(format!("a/b/{number}"))).unwrap();
     }
     assert_eq!(found(root.path()), [".envrc", "z/", "z/.git/", "z/.git/config"]);
@@ -113,23 +112,26 @@ fn nothing_in_a_git_directory_may_be_written_as_a_whole() {
     let root = tempfile::tempdir().unwrap();
     make(root.path(), &[".git/hooks/x"]);
     for inside in [".git", ".git/hooks"] {
-        assert!(matches!(search(&root.path().join(inside), EVERYTHING, NOTHING), Err(Error::Mount { .. })), "{inside}");
+        assert!(
+            matches!(scan_before_run(&root.path().join(inside), EVERYTHING, NOTHING), Err(Error::Mount { .. })),
+            "{inside}"
+        );
     }
 }
 
 #[test]
 fn what_appeared_is_told_once() {
     let root = tempfile::tempdir().unwrap();
-    let before = search(root.path(), EVERYTHING, NOTHING).unwrap();
+    let before = scan_before_run(root.path(), EVERYTHING, NOTHING).unwrap();
     make(root.path(), &[".git/hooks/pre-commit", ".git/HEAD", "deep/.envrc"]);
-    let after = search(root.path(), EVERYTHING, NOTHING).unwrap();
-    assert_eq!(appeared(&before, &after), [root.path().join(".git"), root.path().join("deep/.envrc")]);
-    assert!(appeared(&after, &after).is_empty());
+    let after = scan_before_run(root.path(), EVERYTHING, NOTHING).unwrap();
+    assert_eq!(newly_protected(&before, &after), [root.path().join(".git"), root.path().join("deep/.envrc")]);
+    assert!(newly_protected(&after, &after).is_empty());
     // A link, over which nothing can be mounted, hides nothing beside it.
     std::os::unix::fs::symlink("x", root.path().join("deep/.git")).unwrap();
     make(root.path(), &["mise.toml"]);
     let new = ["deep/.git", "mise.toml"].map(|path| root.path().join(path));
-    assert_eq!(appeared(&after, &look(root.path(), EVERYTHING, NOTHING)), new);
+    assert_eq!(newly_protected(&after, &scan(root.path(), EVERYTHING, NOTHING)), new);
 }
 
 fn link(target: impl AsRef<Path>, path: PathBuf) {
@@ -146,16 +148,16 @@ fn what_gits_configuration_names_is_held() {
     )
     .unwrap();
     fs::write(root.path().join("shared.config"), "[filter \"x\"]\n clean = sh ./tools/clean.sh\n").unwrap();
-    let held = found(root.path());
+    let protected = found(root.path());
     for path in [".githooks", "tools/clean.sh", "shared.config"] {
-        assert!(held.contains(&path.to_owned()), "{path}: {held:?}");
+        assert!(protected.contains(&path.to_owned()), "{path}: {protected:?}");
     }
-    assert!(!held.iter().any(|path| path.starts_with("main") || path.starts_with("own")), "{held:?}");
+    assert!(!protected.iter().any(|path| path.starts_with("main") || path.starts_with("own")), "{protected:?}");
     // The caller's own configuration holds in every repository; the working tree itself is no hook.
-    let around = Surroundings { secrets: &[], git: b"[core]\nhooksPath = own\n" };
-    assert!(found_with(root.path(), EVERYTHING, around).contains(&"own".to_owned()));
-    let around = Surroundings { secrets: &[], git: b"[core]\nhooksPath = .\n" };
-    assert_eq!(found_with(root.path(), EVERYTHING, around), held);
+    let context = ScanContext { secrets: &[], git_configuration: b"[core]\nhooksPath = own\n" };
+    assert!(found_with(root.path(), EVERYTHING, context).contains(&"own".to_owned()));
+    let context = ScanContext { secrets: &[], git_configuration: b"[core]\nhooksPath = .\n" };
+    assert_eq!(found_with(root.path(), EVERYTHING, context), protected);
 }
 
 #[test]
@@ -166,11 +168,11 @@ fn a_link_by_a_protected_name_is_told_when_it_changes_and_its_target_is_held() {
     link("../hooks", root.path().join(".git/hooks"));
     link("/elsewhere", root.path().join(".envrc"));
     assert_eq!(found(root.path()), [".git/", "config/", "config/vscode", "hooks"]);
-    let before = look(root.path(), EVERYTHING, NOTHING);
-    assert!(appeared(&before, &before).is_empty());
+    let before = scan(root.path(), EVERYTHING, NOTHING);
+    assert!(newly_protected(&before, &before).is_empty());
     fs::remove_file(root.path().join(".envrc")).unwrap();
     link("evil", root.path().join(".envrc"));
-    assert_eq!(appeared(&before, &look(root.path(), EVERYTHING, NOTHING)), [root.path().join(".envrc")]);
+    assert_eq!(newly_protected(&before, &scan(root.path(), EVERYTHING, NOTHING)), [root.path().join(".envrc")]);
 }
 
 #[test]
@@ -192,22 +194,22 @@ fn sockets_and_secrets_are_hidden_in_what_may_only_be_read() {
     }
     link("src", root.path().join("linked"));
     let secrets = [".ssh", ".netrc", ".gone", "linked"].map(|name| root.path().join(name));
-    let around = Surroundings { secrets: &secrets, git: b"" };
+    let context = ScanContext { secrets: &secrets, git_configuration: b"" };
     let hidden = [".git/fsmonitor?", ".netrc?", ".ssh?", ".vscode/agent?", "src/server?"];
-    assert_eq!(found_with(root.path(), Wanted::Hidden, around), hidden);
+    assert_eq!(found_with(root.path(), ScanScope::Hidden, context), hidden);
     // Writable without protection: they stay in their places.
     assert_eq!(
-        found_with(root.path(), Wanted::HiddenInWritable, around),
+        found_with(root.path(), ScanScope::HiddenInWritable, context),
         [".git/", ".git/fsmonitor?", ".netrc?", ".ssh?", ".vscode/", ".vscode/agent?", "src/", "src/server?"]
     );
     // Writable: the same, beside the rest; a read-only directory does not cover a socket in it.
     assert_eq!(
-        found_with(root.path(), EVERYTHING, around),
+        found_with(root.path(), EVERYTHING, context),
         [".envrc", ".git/", ".git/fsmonitor?", ".netrc?", ".ssh?", ".vscode", ".vscode/agent?", "src/", "src/server?"]
     );
     // Nothing in what is hidden as a whole is mounted over.
-    let around = Surroundings { secrets: &[root.path().join(".vscode")], git: b"" };
-    let found = found_with(root.path(), EVERYTHING, around);
+    let context = ScanContext { secrets: &[root.path().join(".vscode")], git_configuration: b"" };
+    let found = found_with(root.path(), EVERYTHING, context);
     assert!(found.contains(&".vscode?".to_owned()) && !found.iter().any(|path| path.contains("agent")), "{found:?}");
 }
 
@@ -215,9 +217,9 @@ fn sockets_and_secrets_are_hidden_in_what_may_only_be_read() {
 fn a_search_says_when_it_was_cut_short() {
     let root = tempfile::tempdir().unwrap();
     make(root.path(), &["a/x"]);
-    assert_eq!(look(root.path(), EVERYTHING, NOTHING).extent, Extent::Whole);
-    for number in 0..MOST_DIRECTORIES {
+    assert_eq!(scan(root.path(), EVERYTHING, NOTHING).extent, Extent::Complete);
+    for number in 0..MAX_DIRECTORIES {
         fs::create_dir(root.path().join(format!("a/{number}"))).unwrap();
     }
-    assert_eq!(look(root.path(), EVERYTHING, NOTHING).extent, Extent::CutShort);
+    assert_eq!(scan(root.path(), EVERYTHING, NOTHING).extent, Extent::CutShort);
 }

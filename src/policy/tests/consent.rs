@@ -24,23 +24,23 @@ fn home_as_a_whole_needs_consent_and_hides_its_secrets() {
     let whole = r#"{"tool": "npm:x", "mounts": [{"src": "~", "dst": "/h", "opts": "rw"}]}"#;
     assert!(matches!(decided(whole, &[]), Err(Error::Consent { .. })));
     let secrets = |facts: &mut Facts| {
-        facts.protected = vec![holding(
+        facts.scans = vec![holding(
             Path::new("/home/user"),
             &[
-                (".config", Hold::InPlace),
-                (".config/gh", Hold::Hidden),
-                (".ssh", Hold::Hidden),
-                ("x.sock", Hold::Hidden),
+                (".config", Protection::Pinned),
+                (".config/gh", Protection::Hidden),
+                (".ssh", Protection::Hidden),
+                ("x.sock", Protection::Hidden),
             ],
         )];
     };
     let policy = consented(whole, AtHome::Refused, secrets).unwrap();
     assert_eq!(policy.mounts[0].src, PathBuf::from("/home/user"));
     assert_eq!(policy.dangers, [Danger::Home(Access::ReadWrite)]);
-    let hidden: Vec<(&str, Shape)> = policy.hidden.iter().map(|hidden| (hidden.dst.as_str(), hidden.shape)).collect();
+    let hidden: Vec<(&str, Cover)> = policy.hidden.iter().map(|hidden| (hidden.dst.as_str(), hidden.cover)).collect();
     assert_eq!(
         hidden,
-        [("/h/.config/gh", Shape::Directory), ("/h/.ssh", Shape::Directory), ("/h/x.sock", Shape::File)]
+        [("/h/.config/gh", Cover::Directory), ("/h/.ssh", Cover::Directory), ("/h/x.sock", Cover::File)]
     );
     // The same by another name, and what is not exactly home.
     let other = r#"{"tool": "npm:x", "mounts": [{"src": "/code/link", "dst": "/h"}]}"#;
@@ -51,9 +51,9 @@ fn home_as_a_whole_needs_consent_and_hides_its_secrets() {
         let _ = refused(consented(other, AtHome::DangerousAllowed, leads(path)));
     }
     // What is not there yet can't be hidden, and the tool must not make it.
-    let missing = |facts: &mut Facts| facts.not_made_yet = vec![PathBuf::from("/home/user/.local/state/coco")];
+    let missing = |facts: &mut Facts| facts.missing_directories = vec![PathBuf::from("/home/user/.local/state/coco")];
     assert!(refused(consented(whole, AtHome::Refused, missing)).contains("not there yet"));
-    let elsewhere = |facts: &mut Facts| facts.not_made_yet = vec![PathBuf::from("/run/user/1000/coco")];
+    let elsewhere = |facts: &mut Facts| facts.missing_directories = vec![PathBuf::from("/run/user/1000/coco")];
     assert!(consented(whole, AtHome::Refused, elsewhere).is_ok());
 }
 
@@ -81,9 +81,9 @@ fn the_program_in_home_is_hidden_or_home_is_not_written() {
     facts.consent = Some(agreed(DIGEST));
     assert!(refused(decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)).contains("coco itself"));
     // Another place is hidden, and this one is held: the program is in reach.
-    facts.protected = vec![holding(&world.home, &[(".ssh", Hold::Hidden), (".local/bin", Hold::InPlace)])];
+    facts.scans = vec![holding(&world.home, &[(".ssh", Protection::Hidden), (".local/bin", Protection::Pinned)])];
     assert!(refused(decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)).contains("coco itself"));
-    facts.protected = vec![holding(&world.home, &[(".local/bin", Hold::Hidden)])];
+    facts.scans = vec![holding(&world.home, &[(".local/bin", Protection::Hidden)])];
     assert!(decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).is_ok());
 }
 
@@ -116,7 +116,7 @@ fn a_socket_needs_consent_and_a_directory_that_holds_one_is_refused() {
     let _ = refused(consented(own, AtHome::Refused, |_| {}));
     let holds_one = |facts: &mut Facts| {
         let root = facts.sources[0].canonical.clone();
-        facts.protected = vec![holding(&root, &[("deep/docker.sock", Hold::Hidden)])];
+        facts.scans = vec![holding(&root, &[("deep/docker.sock", Protection::Hidden)])];
     };
     for src in ["/srv/engine", "~/.colima"] {
         let text = format!(r#"{{"tool": "npm:x", "mounts": [{{"src": "{src}", "dst": "/s"}}]}}"#);
@@ -125,7 +125,7 @@ fn a_socket_needs_consent_and_a_directory_that_holds_one_is_refused() {
     // git and development servers have some in a project: those are not seen.
     let project = r#"{"tool": "npm:x", "mounts": [{"src": "@project", "dst": "/s"}]}"#;
     let policy = consented(project, AtHome::Refused, holds_one).unwrap();
-    assert_eq!((policy.hidden[0].dst.as_str(), policy.hidden[0].shape), ("/s/deep/docker.sock", Shape::File));
+    assert_eq!((policy.hidden[0].dst.as_str(), policy.hidden[0].cover), ("/s/deep/docker.sock", Cover::File));
 }
 
 #[test]
