@@ -79,10 +79,10 @@ fn what_steers_the_engine_is_the_users_own_and_is_shown() {
         ("CONTAINERS_CONF", inside.to_str().unwrap(), "lies in the project"),
         ("CONTAINERS_CONF_OVERRIDE", inside.to_str().unwrap(), "lies in the project"),
         ("DOCKER_CONFIG", project.to_str().unwrap(), "lies in the project"),
-        ("CONTAINERS_STORAGE_CONF", "containers.conf", "no absolute path"),
-        ("DOCKER_HOST", "tcp://198.51.100.1:2375", "no socket of this machine"),
+        ("CONTAINERS_STORAGE_CONF", "containers.conf", "not an absolute path"),
+        ("DOCKER_HOST", "tcp://198.51.100.1:2375", "not a socket of this machine"),
         ("DOCKER_HOST", &unix, "lies in the project"),
-        ("CONTAINER_HOST", "ssh://root@198.51.100.1/run/podman.sock", "no socket of this machine"),
+        ("CONTAINER_HOST", "ssh://root@198.51.100.1/run/podman.sock", "not a socket of this machine"),
     ] {
         world.set(name, value);
         let refused = run(&world).fails(125, words);
