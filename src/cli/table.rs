@@ -152,7 +152,7 @@ pub const COMMANDS: &[CommandRow] = &[
         details: "Everything after TOOL is the tool's own. The exit code is the tool's; 125 means that coco failed, 126 that the engine can't be started, 127 that the tool is unknown. The first run builds the image and installs the tool.",
         switches: &[
             switch(Switch::DryRun, "dry-run", Some('n'), "print the engine's commands, run nothing"),
-            switch(Switch::Learn, "learn", None, "allow every public host; print the allowed_hosts list"),
+            switch(Switch::Learn, "learn", None, "allow any public host; print the allowed_hosts list"),
         ],
     },
     CommandRow {

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::print;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
-use crate::config::Network;
 use crate::engine::discover;
 use crate::error::Error;
+use crate::explain::short_network;
 use crate::host::World;
 use crate::names::ToolName;
 use crate::plan::record::read_record;
@@ -36,7 +36,7 @@ pub fn list(world: &World, line: &Line) -> Result<u8, Error> {
                 name.to_string(),
                 tool.file.tool.to_string(),
                 version(world, &tool).unwrap_or_else(|| "-".to_owned()),
-                network(&tool.file.network),
+                short_network(&tool.file.network),
                 state(world, &tool)?,
                 if is_linked(world, name) { "yes" } else { "-" }.to_owned(),
             ],
@@ -53,7 +53,7 @@ fn row_json(world: &World, name: &ToolName) -> Value {
             "name": name.as_str(),
             "tool": tool.file.tool.to_string(),
             "version": version(world, &tool),
-            "network": network(&tool.file.network),
+            "network": short_network(&tool.file.network),
             "origin": state(world, &tool).unwrap_or_else(|error| error.to_string()),
             "linked": is_linked(world, name),
         }),
@@ -72,18 +72,6 @@ fn version(world: &World, tool: &Tool) -> Option<String> {
     }
     let engine = discover::find_engine(world).ok()?;
     read_record(&engine.kind.volumes(&world.directories).record(&tool.name)).map(|record| record.version)
-}
-
-/// The network in a word or two.
-fn network(network: &Network) -> String {
-    match network {
-        Network::None => "none".to_owned(),
-        Network::AllowedHosts(hosts) => format!("{} host{}", hosts.len(), if hosts.len() == 1 { "" } else { "s" }),
-        Network::Public => "public".to_owned(),
-        Network::EngineDefault => "default".to_owned(),
-        Network::EngineNetwork(name) => name.to_string(),
-        Network::DangerousHost => "HOST".to_owned(),
-    }
 }
 
 /// The origin in a word or two.

@@ -6,7 +6,7 @@ mod permissions;
 mod plan;
 mod policy;
 
-pub use network::{denied, denied_while_installing, learned};
+pub use network::{denied, denied_while_installing, learned, short_network};
 pub use permissions::{changes, grants};
 pub use plan::{placeholder_record, plan};
 pub use policy::{not_agreed, policy};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::config::Network;
 use crate::names::{HostPattern, Port, ToolName};
 use crate::network::denial::Denial;
 use crate::network::log::{Denied, Summary};
@@ -14,19 +15,30 @@ pub fn of_run(network: &RunNetwork) -> String {
     match network {
         RunNetwork::None => "none".to_owned(),
         RunNetwork::Hosts(hosts) => format!("only {}", words(hosts)),
-        RunNetwork::Public => "any public host by name, on ports 443 and 80; no private address".to_owned(),
-        RunNetwork::DangerousLearn(_) => "any public host by name, to learn which ones it wants".to_owned(),
-        RunNetwork::DangerousEngineDefault => "the engine's own, private addresses included".to_owned(),
-        RunNetwork::DangerousEngineNetwork(name) => format!("the engine's network {name}"),
-        RunNetwork::DangerousHost => "the host's own".to_owned(),
+        RunNetwork::Public => format!("{network} by name, on ports 443 and 80; no private address"),
+        RunNetwork::DangerousLearn(_) => format!("{network} by name, to learn which ones it wants"),
+        RunNetwork::DangerousEngineDefault => format!("{network}, private addresses included"),
+        RunNetwork::DangerousEngineNetwork(_) | RunNetwork::DangerousHost => network.to_string(),
+    }
+}
+
+/// The network of a coco file in one word of the file itself, or as a number of hosts: for tables.
+pub fn short_network(network: &Network) -> String {
+    match network {
+        Network::None => "none".to_owned(),
+        Network::AllowedHosts(hosts) => format!("{} host{}", hosts.len(), if hosts.len() == 1 { "" } else { "s" }),
+        Network::Public => "public".to_owned(),
+        Network::EngineDefault => "default".to_owned(),
+        Network::EngineNetwork(name) => name.to_string(),
+        Network::DangerousHost => "HOST".to_owned(),
     }
 }
 
 /// What the proxy of a run reaches.
 pub fn of_proxy(reach: &Reach) -> String {
     match reach {
-        Reach::Public { besides } if besides.is_empty() => "reaches public hosts".to_owned(),
-        Reach::Public { besides } => format!("reaches public hosts, and {}", words(besides)),
+        Reach::Public { besides } if besides.is_empty() => format!("reaches {}", RunNetwork::Public),
+        Reach::Public { besides } => format!("reaches {}, and {}", RunNetwork::Public, words(besides)),
         Reach::Hosts(hosts) if hosts.is_empty() => "reaches no host".to_owned(),
         Reach::Hosts(hosts) => format!("reaches {}", words(hosts)),
     }
@@ -41,7 +53,7 @@ fn words(hosts: &[HostPattern]) -> String {
     hosts.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// How many denied hosts are told at the end of a run.
+/// How many denied hosts are listed at the end of a run.
 const MAX_DENIED: usize = 12;
 
 /// What was denied, a line for each host, with the line that would grant it.

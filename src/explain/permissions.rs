@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::config::{CocoFile, DEFAULT_PIDS, MountSource, Relabel, Workdir};
 use crate::names::ToolName;
+use crate::policy::RunNetwork;
 use crate::policy::permissions::{self, Grant, MountPair, Topic};
 use crate::term;
 
@@ -138,10 +139,10 @@ impl fmt::Display for Grant {
             Grant::Unprotected(None) => "may change git hooks, editor settings and task files".to_owned(),
             Grant::Unprotected(Some(path)) => format!("may change {} in what it writes", term::word(path.as_str())),
             Grant::Host(host) => format!("reaches {host}"),
-            Grant::PublicHosts => "reaches any public host".to_owned(),
-            Grant::EngineNetwork(None) => "is on the engine's own network".to_owned(),
-            Grant::EngineNetwork(Some(name)) => format!("is on the engine's network {name}"),
-            Grant::HostNetwork => "is on the host's own network".to_owned(),
+            Grant::PublicHosts => format!("reaches {}", RunNetwork::Public),
+            Grant::EngineNetwork(None) => format!("is on {}", RunNetwork::DangerousEngineDefault),
+            Grant::EngineNetwork(Some(name)) => format!("is on {}", RunNetwork::DangerousEngineNetwork(name.clone())),
+            Grant::HostNetwork => format!("is on {}", RunNetwork::DangerousHost),
             Grant::Port(port) => format!("listens on {port}"),
             Grant::Variable(name) => format!("sees your variable {name}"),
             Grant::Value(name, value) => format!("sets {}", term::word(&format!("{name}={value}"))),

@@ -1,5 +1,7 @@
 //! What a run may reach. Pure.
 
+use std::fmt;
+
 use crate::config::{CocoFile, Network};
 use crate::error::Error;
 use crate::host::World;
@@ -52,6 +54,23 @@ impl RunNetwork {
     }
 }
 
+/// The network as a noun phrase. `show`, grants, dangers and plans all say it so.
+impl fmt::Display for RunNetwork {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunNetwork::None => formatter.write_str("no network"),
+            RunNetwork::Hosts(hosts) => {
+                let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+                formatter.write_str(&hosts.join(", "))
+            }
+            RunNetwork::Public | RunNetwork::DangerousLearn(_) => formatter.write_str("any public host"),
+            RunNetwork::DangerousEngineDefault => formatter.write_str("the engine's own network"),
+            RunNetwork::DangerousEngineNetwork(name) => write!(formatter, "the engine's network {name}"),
+            RunNetwork::DangerousHost => formatter.write_str("the host's own network"),
+        }
+    }
+}
+
 /// The network of one run. What a user must know about it is added to `warnings`.
 pub fn network(
     tool: &ToolName,
@@ -64,7 +83,7 @@ pub fn network(
     let network = match mode {
         Mode::Granted => granted_network(tool, file, world, warnings),
         Mode::DangerousLearn => {
-            warnings.push(format!("--learn: {tool} may reach every public host in this run"));
+            warnings.push(format!("--learn: {tool} may reach any public host in this run"));
             learning_network(file)
         }
     };

@@ -86,7 +86,7 @@ fn a_learning_run_reaches_public_hosts_and_those_of_the_file() {
         let facts = facts(&world, &file);
         let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::DangerousLearn).unwrap();
         assert_eq!(policy.network, RunNetwork::DangerousLearn(besides), "{rest}");
-        assert_eq!(policy.warnings, ["--learn: probe may reach every public host in this run"], "{rest}");
+        assert_eq!(policy.warnings, ["--learn: probe may reach any public host in this run"], "{rest}");
     }
     // Learning is no consent to what the file asks for.
     let world = world(1000);
