@@ -3,12 +3,12 @@
 use super::print;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
-use crate::config::{Mount, MountSource};
+use crate::config::Danger;
 use crate::error::Error;
 use crate::facts::{AtHome, Facts};
 use crate::host::World;
 use crate::names::ToolName;
-use crate::policy::{self, Danger};
+use crate::policy;
 use crate::term;
 use crate::tools;
 
@@ -19,15 +19,14 @@ pub fn allow(world: &World, line: &Line, name: &ToolName) -> Result<u8, Error> {
         return print(if was { "taken back\n" } else { "there was no agreement\n" });
     }
     let tool = tools::load(world, name)?;
-    // What can't be looked at here and now is refused when the tool runs, whatever is agreed to.
+    // A mount that can't be looked up here is refused when the tool runs, whatever is agreed to.
     let mut needs = match Facts::gather(world, &tool.file, None) {
         Ok(facts) => policy::dangers(&tool.file, world, &facts),
         Err(_) => policy::needs_consent(&tool.file),
     };
     needs.retain(|danger| !matches!(danger, Danger::StartedAtHome(_)));
     let home = if line.has(Switch::Home) {
-        let here = |mount: &&Mount| matches!(mount.src, MountSource::CurrentDirectory | MountSource::Project);
-        needs.extend(tool.file.mounts.iter().filter(here).map(|mount| Danger::StartedAtHome(mount.access)));
+        needs.extend(Danger::of_start_at_home(&tool.file).into_iter().map(|located| located.danger));
         AtHome::DangerousAllowed
     } else {
         AtHome::Refused

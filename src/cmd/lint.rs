@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use super::reported;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
-use crate::config::{self, Access, CocoFile, MAX_FILE, MountSource, Network};
+use crate::config::{self, Access, CocoFile, Danger, Located, MAX_FILE, MountSource};
 use crate::error::Error;
 use crate::host::World;
 use crate::json::JsonError;
 use crate::names::ToolName;
-use crate::policy;
 use crate::rules::variables::looks_secret;
 use crate::sys::files::read_limited;
 use crate::term;
@@ -94,12 +93,19 @@ fn warnings(file: &CocoFile) -> Vec<String> {
             );
         }
     }
-    if matches!(file.network, Network::EngineDefault | Network::EngineNetwork(_)) {
-        warnings
-            .push("/network: the engine's network reaches private addresses too; allowed_hosts is narrower".to_owned());
-    }
-    for need in policy::needs_consent(file) {
-        warnings.push(format!("{need} needs coco allow before it runs"));
+    for Located { place, danger } in Danger::of(file) {
+        warnings.push(match danger {
+            Danger::EngineNetwork => {
+                format!("{place}: {danger} reaches private addresses too; allowed_hosts is narrower")
+            }
+            Danger::Unprotected => format!("{place}: the tool may have {danger}"),
+            Danger::EngineArgument(_)
+            | Danger::HostNetwork
+            | Danger::Display
+            | Danger::Home(_)
+            | Danger::StartedAtHome(_)
+            | Danger::Socket(_) => format!("{place}: {danger} needs coco allow before it runs"),
+        });
     }
     if file.description.is_none() {
         warnings.push("/description is missing; coco list and search show it".to_owned());

@@ -12,12 +12,16 @@ use crate::names::{
 use crate::rules::sandbox_paths::GuestPath;
 use crate::rules::variables;
 
+mod danger;
 mod model;
 mod print;
+mod store_rules;
 
+pub use danger::{Danger, Located, is_socket_path};
 pub use model::{
     Access, CocoFile, DEFAULT_PIDS, Isolation, Limits, Mount, MountSource, Network, Protect, Relabel, Workdir, X11,
 };
+pub use store_rules::unfit_for_store;
 
 /// The largest coco file, in bytes.
 pub const MAX_FILE: usize = 64 * 1024;
@@ -101,59 +105,6 @@ pub fn parse(bytes: &[u8]) -> Parsed<CocoFile> {
         homepage: at("homepage").map(|(value, place)| homepage(value, &place)).transpose()?,
         schema: at("$schema").map(|(value, place)| line(value, &place, 1024)).transpose()?,
     })
-}
-
-/// Whether a mount's source is by its name a socket of the host's: engines, agents and message buses
-/// have theirs in these places.
-pub fn is_socket_path(source: &MountSource) -> bool {
-    let called_so = |path: &str| std::path::Path::new(path).extension().is_some_and(|end| end == "sock");
-    match source {
-        MountSource::Absolute(path) => path.starts_with("/run/") || path.starts_with("/var/run/") || called_so(path),
-        MountSource::Home(Some(path)) => called_so(path.as_str()),
-        MountSource::CurrentDirectory | MountSource::Project | MountSource::Home(None) => false,
-    }
-}
-
-/// Why a coco file can't stand in a store, if it can't: fetching a file is no consent to what opens the
-/// sandbox.
-pub fn unfit_for_store(file: &CocoFile) -> Option<JsonError> {
-    let refuse = |place: &str, what: &str, hint: &str| {
-        Some(JsonError::new(place, format!("a store's file may not have {what}"), hint))
-    };
-    if !file.podman_args.is_empty() {
-        return refuse("/podman_args", "engine arguments", "use another key, or leave it out");
-    }
-    match file.network {
-        Network::None | Network::AllowedHosts(_) | Network::Public => {}
-        Network::EngineDefault | Network::EngineNetwork(_) => {
-            return refuse("/network", "the engine's network", "write \"allowed_hosts\" or \"public\"");
-        }
-        Network::DangerousHost => {
-            return refuse("/network", "the host's network", "write \"allowed_hosts\" or \"public\"");
-        }
-    }
-    match file.x11 {
-        X11::Absent => {}
-        X11::DangerousDisplay => return refuse("/x11", "the X11 display", "leave it out"),
-    }
-    match file.protect {
-        Protect::Default | Protect::List | Protect::Paths(_) => {}
-        Protect::DangerousNothing => return refuse("/protect", "\"protect\": false", "leave it out"),
-    }
-    for (position, mount) in file.mounts.iter().enumerate() {
-        let place = format!("/mounts/{position}/src");
-        match &mount.src {
-            MountSource::Home(None) => return refuse(&place, "the whole home", "mount what the tool needs"),
-            source @ (MountSource::Home(Some(_)) | MountSource::Absolute(_)) if is_socket_path(source) => {
-                return refuse(&place, "a socket of the host's", "leave it out");
-            }
-            MountSource::CurrentDirectory
-            | MountSource::Project
-            | MountSource::Home(Some(_))
-            | MountSource::Absolute(_) => {}
-        }
-    }
-    None
 }
 
 // --- the keys, in the order of the table ---

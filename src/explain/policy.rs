@@ -101,7 +101,11 @@ fn openings(policy: &Policy) -> Vec<(&'static str, String)> {
         match danger {
             Danger::Home(_) | Danger::StartedAtHome(_) | Danger::Socket(_) => row("dangerous", danger.to_string()),
             // Each has a row of its own.
-            Danger::EngineArgument(_) | Danger::HostNetwork | Danger::Display => {}
+            Danger::EngineArgument(_)
+            | Danger::HostNetwork
+            | Danger::Display
+            | Danger::EngineNetwork
+            | Danger::Unprotected => {}
         }
     }
     if !policy.hidden.is_empty() {

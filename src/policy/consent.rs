@@ -1,36 +1,23 @@
 //! What a tool gets only when the user has agreed to it. Pure.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::is_harmless;
-use crate::config::{Access, CocoFile, MountSource, Network, X11, is_socket_path};
+use super::RunNetwork;
+use crate::config::{Access, CocoFile, Danger, MountSource, is_socket_path};
 use crate::facts::{AtHome, Facts, SourceKind};
 use crate::host::World;
 use crate::term;
-
-/// Something that needs the user's agreement.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Danger {
-    /// An engine argument that may open the sandbox.
-    EngineArgument(String),
-    /// The host's own network.
-    HostNetwork,
-    /// The X11 display.
-    Display,
-    /// The whole home directory, asked for by the coco file.
-    Home(Access),
-    /// The same, because the tool was started there.
-    StartedAtHome(Access),
-    /// A socket of the host's.
-    Socket(PathBuf),
-}
 
 impl fmt::Display for Danger {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Danger::EngineArgument(argument) => write!(formatter, "the engine argument {argument:?}"),
-            Danger::HostNetwork => formatter.write_str("the host's own network"),
+            Danger::HostNetwork => RunNetwork::DangerousHost.fmt(formatter),
+            Danger::EngineNetwork => RunNetwork::DangerousEngineDefault.fmt(formatter),
+            Danger::Unprotected => {
+                formatter.write_str("git hooks and editor settings to write, which run on your machine later")
+            }
             Danger::Display => {
                 formatter.write_str("your X11 display, where it may watch and type into every window")
             }
@@ -51,36 +38,11 @@ impl fmt::Display for Danger {
 
 /// What a coco file asks for by itself that needs consent; nothing for most.
 pub fn needs_consent(file: &CocoFile) -> Vec<Danger> {
-    let dangerous = file.podman_args.iter().filter(|argument| !is_harmless(argument));
-    let mut needs: Vec<Danger> = dangerous.cloned().map(Danger::EngineArgument).collect();
-    match file.network {
-        Network::DangerousHost => needs.push(Danger::HostNetwork),
-        Network::None
-        | Network::AllowedHosts(_)
-        | Network::Public
-        | Network::EngineDefault
-        | Network::EngineNetwork(_) => {}
-    }
-    match file.x11 {
-        X11::DangerousDisplay => needs.push(Danger::Display),
-        X11::Absent => {}
-    }
-    for mount in &file.mounts {
-        match &mount.src {
-            MountSource::Home(None) => needs.push(Danger::Home(mount.access)),
-            source @ (MountSource::Home(Some(_)) | MountSource::Absolute(_)) if is_socket_path(source) => {
-                needs.push(Danger::Socket(PathBuf::from(source.to_string())));
-            }
-            MountSource::CurrentDirectory
-            | MountSource::Project
-            | MountSource::Home(Some(_))
-            | MountSource::Absolute(_) => {}
-        }
-    }
-    needs
+    Danger::of(file).into_iter().map(|located| located.danger).filter(Danger::needs_consent).collect()
 }
 
-/// The same, with what only the world shows: what a path leads to, and where the tool is started.
+/// What a run asks for that needs consent: the coco file's, and what only the machine shows: where a path leads,
+/// and where the tool is started.
 pub fn dangers(file: &CocoFile, world: &World, facts: &Facts) -> Vec<Danger> {
     let mut found = needs_consent(file);
     for (mount, source) in file.mounts.iter().zip(&facts.sources) {
@@ -145,12 +107,15 @@ impl Agreement {
             Danger::EngineArgument(_) | Danger::HostNetwork | Danger::Display | Danger::Home(_) | Danger::Socket(_) => {
                 self != Agreement::Nothing
             }
+            Danger::EngineNetwork | Danger::Unprotected => true,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -192,19 +157,8 @@ mod tests {
         }
         assert!(!Agreement::Nothing.covers(&started) && !Agreement::AsWritten.covers(&started));
         assert!(Agreement::AtHomeToo.covers(&started));
-    }
-
-    #[test]
-    fn an_engine_argument_is_harmless_in_one_spelling_alone() {
-        for harmless in ["--shm-size=256m", "--hostname=a-b.example", "--label=org.example/x=1:2", "--stop-timeout=10"]
-        {
-            assert!(is_harmless(harmless), "{harmless}");
-        }
-        for other in ["", "=a", "-l=a", "--shm-size", "--shm-size=", "--label=", "--device=x", "--volume=a:b"] {
-            assert!(!is_harmless(other), "{other:?}");
-        }
-        for other in ["--hostname=a=b", "--hostname=a b", "--hostname=a,b", "--label=a\"b", "--label=a\nb"] {
-            assert!(!is_harmless(other), "{other:?}");
+        for danger in [Danger::EngineNetwork, Danger::Unprotected] {
+            assert!(!danger.needs_consent() && Agreement::Nothing.covers(&danger), "{danger:?}");
         }
     }
 }

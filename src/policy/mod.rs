@@ -20,7 +20,8 @@ mod mounts;
 mod network;
 pub mod permissions;
 
-pub use consent::{Agreement, Danger, dangers, needs_consent};
+pub use crate::config::Danger;
+pub use consent::{Agreement, dangers, needs_consent};
 use environment::environment;
 pub use network::{Mode, RunNetwork};
 use network::{network, ports};
@@ -243,20 +244,6 @@ fn program(tool: &ToolName, file: &CocoFile) -> Result<ProgramName, Error> {
         Some(program) => Ok(program.clone()),
         None => ProgramName::new(tool.as_str()).map_err(|message| Error::BadName { message }),
     }
-}
-
-// --- engine arguments ---
-
-/// Options that can't open the sandbox whatever their value is; only in the spelling `--name=value`.
-const HARMLESS: &[&str] = &["--shm-size", "--hostname", "--label", "--stop-timeout", "--stop-signal"];
-
-fn is_harmless(argument: &str) -> bool {
-    let Some((option, value)) = argument.split_once('=') else { return false };
-    HARMLESS.contains(&option)
-        && !value.is_empty()
-        && value.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || b"._:+/-".contains(&byte) || (option == "--label" && byte == b'=')
-        })
 }
 
 #[cfg(test)]

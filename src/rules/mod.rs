@@ -2,6 +2,7 @@
 
 pub mod autorun;
 pub mod egress;
+pub mod engine_options;
 pub mod host_paths;
 pub mod sandbox_paths;
 pub mod variables;

@@ -1,0 +1,25 @@
+//! What a store's coco files may not have: fetching a file is no consent to what opens the sandbox. Pure.
+
+use super::{CocoFile, Danger, Located};
+use crate::json::JsonError;
+
+/// Why a coco file can't be in a store, if it can't.
+pub fn unfit_for_store(file: &CocoFile) -> Option<JsonError> {
+    let refuse = |place: &str, what: &str, hint: &str| {
+        Some(JsonError::new(place, format!("a store's file may not have {what}"), hint))
+    };
+    // Not even harmless ones: what an engine makes of its options changes with the engine.
+    if !file.podman_args.is_empty() {
+        return refuse("/podman_args", "engine arguments", "use another key, or leave it out");
+    }
+    let Located { place, danger } = Danger::of(file).into_iter().next()?;
+    match danger {
+        Danger::EngineArgument(_) => refuse(&place, "engine arguments", "use another key, or leave it out"),
+        Danger::HostNetwork => refuse(&place, "the host's network", "write \"allowed_hosts\" or \"public\""),
+        Danger::EngineNetwork => refuse(&place, "the engine's network", "write \"allowed_hosts\" or \"public\""),
+        Danger::Display => refuse(&place, "the X11 display", "leave it out"),
+        Danger::Unprotected => refuse(&place, "\"protect\": false", "leave it out"),
+        Danger::Home(_) | Danger::StartedAtHome(_) => refuse(&place, "the whole home", "mount what the tool needs"),
+        Danger::Socket(_) => refuse(&place, "a socket of the host's", "leave it out"),
+    }
+}
