@@ -44,7 +44,7 @@ pub fn load(world: &World, name: &ToolName) -> Result<Loaded, Error> {
 pub fn decide(world: &World, name: &ToolName, mode: Mode) -> Result<(Loaded, Policy), Error> {
     let loaded = load(world, name)?;
     let Loaded { tool, facts } = &loaded;
-    let policy = policy::decide(name, &tool.file, world, facts, &tool.digest, mode)?;
+    let policy = policy::decide(name, &tool.file, world, facts, tool.digest, mode)?;
     Ok((loaded, policy))
 }
 

@@ -6,6 +6,7 @@ use super::print;
 use crate::engine::discover;
 use crate::error::Error;
 use crate::host::World;
+use crate::host::volumes::DataName;
 use crate::install;
 use crate::install::image;
 use crate::names::ToolName;
@@ -18,7 +19,7 @@ use crate::{explain, term};
 /// Prints the policy in words, then the engine's commands.
 pub fn show(world: &World, name: &ToolName) -> Result<u8, Error> {
     let Loaded { tool, facts } = run::load(world, name)?;
-    let (policy, missing) = policy::dangerous_as_if_agreed(name, &tool.file, world, &facts, &tool.digest)?;
+    let (policy, missing) = policy::dangerous_as_if_agreed(name, &tool.file, world, &facts, tool.digest)?;
     let engine = discover::find_engine(world)?;
     let job = Job { world, facts: &facts, policy: &policy, engine: &engine };
     let image = image::known(world, &engine, image::Stage::of(&policy.installation.tool))?;
@@ -51,7 +52,7 @@ pub fn plans(job: &Job, arguments: &[OsString]) -> Result<u8, Error> {
     if policy.installation.is_nothing() {
         term::out("# install phase: none, the image has it\n\n");
     } else {
-        let data = record.as_ref().and_then(|record| record.data.clone()).unwrap_or_else(|| "data-NEW".to_owned());
+        let data = record.as_ref().and_then(|record| record.data.clone()).unwrap_or_else(DataName::placeholder);
         let plan = plan::install_tool(job, &image, &data, &Installed::default(), None);
         let title = match record {
             Some(_) => "install phase: done; it was",

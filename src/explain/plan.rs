@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use super::network;
+use crate::host::volumes::DataName;
 use crate::plan::Plan;
 use crate::plan::record::Record;
 use crate::policy::Policy;
@@ -56,7 +57,7 @@ pub fn plan(title: &str, plan: &Plan) -> String {
 pub fn placeholder_record(policy: &Policy) -> Record {
     Record {
         version: if policy.installation.tool.is_system() { "system".to_owned() } else { String::new() },
-        data: (!policy.installation.is_nothing()).then(|| "data-NEW".to_owned()),
+        data: (!policy.installation.is_nothing()).then(DataName::placeholder),
         ..Record::default()
     }
 }

@@ -12,6 +12,7 @@ use crate::host::project::{current_directory, project_of};
 use crate::host::search_path::search_path;
 use crate::network::upstream::Upstream;
 use crate::sys::files::read_limited;
+use crate::sys::hash::Digest;
 use crate::sys::limits::{Resource, limits};
 use crate::sys::mountinfo::mount_points;
 use crate::term;
@@ -74,7 +75,7 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consent {
     /// The digest of the coco file, as it was then.
-    pub digest: String,
+    pub digest: Digest,
     /// Whether the tool may be started in the home directory, and see all of it.
     pub home: AtHome,
 }

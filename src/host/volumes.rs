@@ -1,7 +1,9 @@
 //! The layout of what coco keeps on disk for an engine's installations: one volume for each tool, the
 //! shared runtimes, and the records about them. Paths are only spelled here; others open them.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use super::directories::Directories;
 use crate::names::ToolName;
@@ -31,6 +33,11 @@ impl<'a> Volumes<'a> {
     /// A tool's own directory: its installations, caches and lock.
     pub fn tool(&self, tool: &ToolName) -> PathBuf {
         self.root().join(tool.as_str())
+    }
+
+    /// One installation of a tool.
+    pub fn data(&self, tool: &ToolName, name: &DataName) -> PathBuf {
+        self.tool(tool).join(name.as_str())
     }
 
     /// What a tool keeps between runs, mounted as the cache directory.
@@ -74,6 +81,48 @@ impl<'a> Volumes<'a> {
     }
 }
 
+/// What the names of installations start with.
+const DATA_PREFIX: &str = "data-";
+
+/// The name of the directory of one installation, inside the tool's own. Each installation gets a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataName(String);
+
+impl DataName {
+    /// The name of a new installation. Together, the time since 1970 in nanoseconds and the process make it unique.
+    pub fn of_new(nanoseconds: u128, process: u32) -> DataName {
+        DataName(format!("{DATA_PREFIX}{nanoseconds:x}-{process:x}"))
+    }
+
+    /// What is shown where there is no installation yet.
+    pub fn placeholder() -> DataName {
+        DataName(format!("{DATA_PREFIX}NEW"))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DataName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Checks the name of a directory, from a record or from the file system.
+impl FromStr for DataName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with(DATA_PREFIX) && !text.contains(['/', '\0']) {
+            return Ok(DataName(text.to_owned()));
+        }
+        Err(format!("{text:?} is not the name of an installation's directory"))
+    }
+}
+
 /// What the installer of runtimes downloads, inside the directory of the runtimes.
 pub fn download_cache(runtimes: &Path) -> PathBuf {
     runtimes.join("cache")
@@ -87,4 +136,20 @@ pub fn journal(directories: &Directories) -> PathBuf {
 /// What a tool's last installation printed.
 pub fn install_log(directories: &Directories, tool: &ToolName) -> PathBuf {
     directories.state.join("logs").join(format!("install-{tool}.log"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_installation_is_one_directory() {
+        for good in [DataName::of_new(255, 16), DataName::placeholder()] {
+            assert_eq!(good.as_str().parse(), Ok(good));
+        }
+        assert_eq!(DataName::of_new(255, 16).as_str(), "data-ff-10");
+        for bad in ["", "data", "cache", "../data-1", "data-1/..", "/data-1", "data-1\0"] {
+            assert!(bad.parse::<DataName>().is_err(), "{bad:?}");
+        }
+    }
 }

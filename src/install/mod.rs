@@ -10,7 +10,7 @@ use self::image::Stage;
 use crate::engine::discover;
 use crate::engine::helpers::{self, Start};
 use crate::error::Error;
-use crate::host::volumes::install_log;
+use crate::host::volumes::{DataName, install_log};
 use crate::network::log::Summary;
 use crate::plan::record::{self, Record, accept, read_record, write_record};
 use crate::plan::{self, Job};
@@ -52,7 +52,7 @@ pub fn installed(job: &Job, image: &str) -> Option<Record> {
     }
     let volumes = job.volumes();
     let record = read_record(&volumes.record(&policy.tool))?;
-    let data = volumes.tool(&policy.tool).join(record.data.as_ref()?);
+    let data = volumes.data(&policy.tool, record.data.as_ref()?);
     (record.inputs == record::inputs(policy, image) && data.is_dir()).then_some(record)
 }
 
@@ -86,11 +86,8 @@ fn install(job: &Job, image: &str, version: Version) -> Result<Record, Error> {
     let log = install_log(&world.directories, &policy.tool);
     make_private(log.parent().unwrap_or(Path::new("/")))?;
     fs::write(&log, b"").map_err(Error::io("write", &log))?;
-    let data = format!(
-        "data-{:x}-{:x}",
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
-        world.pid
-    );
+    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let data = DataName::of_new(nanoseconds, world.pid);
     let started = Instant::now();
     term::say(&format!("installing {specifier} for {}", policy.tool));
     let mut network = Summary::default();
@@ -106,7 +103,7 @@ fn install(job: &Job, image: &str, version: Version) -> Result<Record, Error> {
                 term::say(&line);
             }
             // What is left of it is never trusted; prune removes what can't be removed now.
-            let _ = remove_tree(&own.join(&data));
+            let _ = remove_tree(&volumes.data(&policy.tool, &data));
             return Err(explained(error, &last_words(&log), job));
         }
     };
@@ -129,7 +126,7 @@ fn install(job: &Job, image: &str, version: Version) -> Result<Record, Error> {
 fn phases(
     job: &Job,
     image: &str,
-    data: &str,
+    data: &DataName,
     pinned: Option<&str>,
     log: &Path,
     network: &mut Summary,
@@ -146,7 +143,7 @@ fn phases(
     let mut runtimes = Installed::default();
     if !policy.installation.runtimes.is_empty() {
         let _lock = lock_exclusive(&job.volumes().runtimes_lock(), || {
-            term::say("waiting for another coco that installs runtimes")
+            term::say("waiting for another coco that installs runtimes");
         })?;
         runtimes = checked(exec::install(&plan::install_runtimes(job, image), tool, log, network)?)?;
     }
@@ -193,8 +190,10 @@ pub fn remove_replaced(own: &Path, record: &Record) -> u64 {
     let mut freed = 0;
     for entry in fs::read_dir(own).into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name();
-        let is_old =
-            name.to_str().is_some_and(|name| name.starts_with("data-") && record.data.as_deref() != Some(name));
+        let is_old = name
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .is_some_and(|name: DataName| record.data.as_ref() != Some(&name));
         if is_old && let Ok(_lock) = lock_unused(&entry.path()) {
             let before = size(&entry.path());
             // What can't be removed now is met again by the next prune.

@@ -247,7 +247,7 @@ impl<'a> Builder<'a> {
         self.directories.push(cache.clone());
         self.in_use.push(cache);
         if let Some(data) = &record.data {
-            let data = volumes.tool(&policy.tool).join(data);
+            let data = volumes.data(&policy.tool, data);
             self.bind(&Bind::new(&data, DATA_GUEST, policy.data));
             self.in_use.push(data);
         }

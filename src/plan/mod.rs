@@ -1,4 +1,4 @@
-//! From a decision to the exact program, argument vector and orders for init. Pure.
+//! From a decision to the exact program, argument vector and orders for init. Pure but for `record`.
 //!
 //! No shell anywhere. A path that the engine's syntax can't carry goes by a link in the run's own
 //! private directory; nothing is escaped by guess.
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::config::Access;
 use crate::engine::{EngineKind, UserMapping};
 use crate::facts::Facts;
-use crate::host::volumes::download_cache;
+use crate::host::volumes::{DataName, download_cache};
 use crate::network::orders::Orders;
 use crate::plan::record::Record;
 use crate::policy::{Posture, RunNetwork};
@@ -196,10 +196,10 @@ pub fn install_runtimes(job: &Job, image: &str) -> Plan {
 /// The part of the install phase that runs the tool's own installation: with a network, and without
 /// anything of the user's. `data` is a new directory in the tool's own; `runtimes` is what the first
 /// part reported; `version` is the one to install again, when it is known.
-pub fn install_tool(job: &Job, image: &str, data: &str, runtimes: &Installed, version: Option<&str>) -> Plan {
+pub fn install_tool(job: &Job, image: &str, data: &DataName, runtimes: &Installed, version: Option<&str>) -> Plan {
     let Job { world, policy, engine, .. } = *job;
     let volumes = job.volumes();
-    let (data, cache) = (volumes.tool(&policy.tool).join(data), volumes.install_cache(&policy.tool));
+    let (data, cache) = (volumes.data(&policy.tool, data), volumes.install_cache(&policy.tool));
     let mut builder = install(job, "tool");
     builder.option("--cap-drop=all");
     let enclosure = if policy.installation.apt.is_empty() {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::config::Isolation;
 use crate::error::Error;
+use crate::host::volumes::DataName;
 use crate::json;
 use crate::names::EnvName;
 use crate::policy::{Installation, Policy};
@@ -31,7 +32,7 @@ pub struct Record {
     /// The exact version, or `system`.
     pub version: String,
     /// The directory's name below the tool's own; `None` for what the image itself has.
-    pub data: Option<String>,
+    pub data: Option<DataName>,
     /// Directories for PATH, inside.
     pub path: Vec<String>,
     /// Variables that the runtimes want.
@@ -91,7 +92,8 @@ pub fn read_record(path: &Path) -> Option<Record> {
         image: text("image")?,
         tool: text("tool")?,
         version: text("version")?,
-        data: text("data"),
+        // A name that leads elsewhere makes the record a broken one.
+        data: text("data").map(|name| name.parse()).transpose().ok()?,
         path: list("path").iter().map(|item| item.text().map(str::to_owned)).collect::<Option<_>>()?,
         environment: list("environment").iter().map(pair).collect::<Option<_>>()?,
         hosts: list("hosts").iter().map(|item| item.text().map(str::to_owned)).collect::<Option<_>>()?,
@@ -105,7 +107,7 @@ pub fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
         "image": record.image,
         "tool": record.tool,
         "version": record.version,
-        "data": record.data,
+        "data": record.data.as_ref().map(DataName::as_str),
         "path": record.path,
         "environment": record.environment.iter().map(|(name, value)| json!([name, value])).collect::<Vec<_>>(),
         "hosts": record.hosts,
@@ -178,7 +180,7 @@ mod tests {
             image: "sha256:x".into(),
             tool: "npm:eslint".into(),
             version: "9.0.0".into(),
-            data: Some("data-1".into()),
+            data: Some("data-1".parse().unwrap()),
             path: vec!["/coco/data/bin".into()],
             environment: vec![("A".into(), "b".into())],
             hosts: vec!["a.example:443".into()],
@@ -190,6 +192,8 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replacen('{', r#"{"coco_file": "c","#, 1)).unwrap();
         assert_eq!(read_record(&path), Some(record));
+        fs::write(&path, text.replace("data-1", "../data-1")).unwrap();
+        assert_eq!(read_record(&path), None);
         fs::write(&path, "{").unwrap();
         assert_eq!(read_record(&path), None);
     }

@@ -21,6 +21,7 @@ use crate::rules::sandbox_paths::{GuestPath, NETWORK_GUEST};
 #[path = "../../tests/golden/hand_made.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
 mod hand_made;
+mod network;
 
 use hand_made::{BUILT, DIGEST, EVERYTHING, LEAST, REACHING, WRITING, agreed, engine, facts, file, tool, with, world};
 
@@ -56,11 +57,15 @@ impl Case {
 
 const IMAGE: &str = "sha256:0000";
 
+fn data(name: &str) -> DataName {
+    name.parse().unwrap()
+}
+
 /// An installation that succeeded.
 fn record(data: Option<&str>) -> Record {
     Record {
         version: "1.2.3".to_owned(),
-        data: data.map(str::to_owned),
+        data: data.map(|name| name.parse().unwrap()),
         path: vec!["/coco/data/bin".to_owned(), "/coco/runtimes/node/22/bin".to_owned()],
         environment: vec![("GEM_HOME".to_owned(), "/coco/data/gems".to_owned())],
         ..Record::default()
@@ -240,7 +245,7 @@ fn the_install_phase() {
     for (caller, kind, uid) in CALLERS {
         let case =
             case(*kind, *uid, "least", LEAST, &[("API_TOKEN", "secret"), ("COCO_CA_BUNDLE", "/etc/ssl/own.pem")]);
-        let plan = install_tool(&case.job(), IMAGE, "data-2", &Installed::default(), Some("1.2.3"));
+        let plan = install_tool(&case.job(), IMAGE, &data("data-2"), &Installed::default(), Some("1.2.3"));
         golden(&format!("{caller}-install"), &plan);
     }
 }
@@ -252,7 +257,7 @@ fn the_install_phase_with_packages_and_runtimes() {
         golden(&format!("{caller}-install-runtimes"), &install_runtimes(&case.job(), IMAGE));
         let Record { path, environment, .. } = record(None);
         let runtimes = Installed { version: String::new(), path, environment };
-        let plan = install_tool(&case.job(), IMAGE, "data-2", &runtimes, None);
+        let plan = install_tool(&case.job(), IMAGE, &data("data-2"), &runtimes, None);
         golden(&format!("{caller}-install-apt"), &plan);
         golden(&format!("{caller}-run-runtimes"), &run_case(&case, &record(Some("data-2")), &[]));
     }
@@ -285,7 +290,7 @@ fn grants_do_not_reach_the_install_phase() {
         let bare = case(*kind, *uid, "everything", bare, &[]);
         for part in [
             |case: &Case| install_runtimes(&case.job(), IMAGE),
-            |case: &Case| install_tool(&case.job(), IMAGE, "data-1", &Installed::default(), None),
+            |case: &Case| install_tool(&case.job(), IMAGE, &data("data-1"), &Installed::default(), None),
         ] {
             assert_eq!(part(&granted), part(&bare), "{caller}");
         }
@@ -389,56 +394,6 @@ fn what_is_asked_for_and_can_not_be_set_is_named() {
     let opened = case(EngineKind::Podman, 1000, "least", LEAST, &[("COCO_ALLOW_NETWORK", "1")]);
     assert_eq!(opened.job().warnings(), opened.policy.warnings);
     assert_eq!(opened.policy.warnings.len(), 1);
-}
-
-/// A port is published once: where the sandbox has the host's network, the tool's own is the host's.
-#[test]
-fn the_hosts_network_publishes_only_ports_of_another_number() {
-    let planned = |ports: &str, network: &str| {
-        let text = format!(r#"{{"tool": "npm:x", "network": "{network}", "ports": [{ports}]}}"#);
-        run_case(&case(EngineKind::Podman, 1000, "x", &text, &[]), &Record::default(), &[])
-    };
-    let published = |plan: &Plan| -> Vec<String> {
-        plan.proxy.iter().flat_map(|orders| orders.ports.iter().map(ToString::to_string)).collect()
-    };
-    let socket = |plan: &Plan| plan.launch.expect.mounts.iter().any(|mount| mount == NETWORK_GUEST);
-
-    let plan = planned(r#""8080:80", "9000:9000""#, "host");
-    assert_eq!(
-        (published(&plan).join(" ").as_str(), &plan.launch.network_role),
-        ("127.0.0.1:8080:80", &NetworkRole::PortsOnly)
-    );
-    assert!(plan.arguments.contains(&"--network=host".into()) && socket(&plan));
-
-    let plan = planned(r#""9000:9000""#, "host");
-    assert_eq!(
-        (plan.proxy.clone(), &plan.launch.network_role),
-        (None, &NetworkRole::Absent),
-        "there is nothing left to do"
-    );
-    assert!(plan.arguments.contains(&"--network=host".into()) && !socket(&plan));
-
-    for network in ["none", "public", "default", "shared-net"] {
-        let plan = planned(r#""8080:80", "9000:9000""#, network);
-        assert_eq!(published(&plan), ["127.0.0.1:8080:80", "127.0.0.1:9000:9000"], "{network}");
-    }
-}
-
-/// Init refuses a sandbox in a namespace of the caller's; consent to the host's network is
-/// consent to that one, and to no other.
-#[test]
-fn only_the_hosts_network_is_shared_and_only_where_it_was_agreed_to() {
-    let forbidden = |network: &str| {
-        let text = format!(r#"{{"tool": "npm:x", "network": "{network}"}}"#);
-        let case = case(EngineKind::Podman, 1000, "x", &text, &[]);
-        let install = install_runtimes(&case.job(), IMAGE);
-        assert_eq!(install.launch.expect.namespaces, ["ipc:[1]", "mnt:[1]", "net:[1]", "pid:[1]", "uts:[1]"]);
-        run_case(&case, &Record::default(), &[]).launch.expect.namespaces
-    };
-    assert_eq!(forbidden("host"), ["ipc:[1]", "mnt:[1]", "pid:[1]", "uts:[1]"]);
-    for network in ["none", "public", "default", "shared-net"] {
-        assert_eq!(forbidden(network), ["ipc:[1]", "mnt:[1]", "net:[1]", "pid:[1]", "uts:[1]"], "{network}");
-    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::RunNetwork;
 use crate::config::{Access, CocoFile, Danger, MountSource, is_socket_path};
 use crate::facts::{AtHome, Facts, SourceKind};
 use crate::host::World;
+use crate::sys::hash::Digest;
 use crate::term;
 
 impl fmt::Display for Danger {
@@ -90,7 +91,7 @@ pub enum Agreement {
 
 impl Agreement {
     /// What is on record for a coco file of this digest.
-    pub fn on_record(facts: &Facts, digest: &str) -> Agreement {
+    pub fn on_record(facts: &Facts, digest: Digest) -> Agreement {
         match &facts.consent {
             Some(consent) if consent.digest == digest => match consent.home {
                 AtHome::Refused => Agreement::AsWritten,

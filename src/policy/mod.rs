@@ -13,6 +13,7 @@ use crate::facts::{Display, Facts, Identity};
 use crate::host::World;
 use crate::names::{AptName, EnvName, ProgramName, PublishedPort, ToolName, ToolSpec};
 use crate::rules::sandbox_paths::GuestPath;
+use crate::sys::hash::Digest;
 
 mod consent;
 mod environment;
@@ -156,7 +157,7 @@ pub fn decide(
     file: &CocoFile,
     world: &World,
     facts: &Facts,
-    digest: &str,
+    digest: Digest,
     mode: Mode,
 ) -> Result<Policy, Error> {
     let agreement = Agreement::on_record(facts, digest);
@@ -182,7 +183,7 @@ pub fn dangerous_as_if_agreed(
     file: &CocoFile,
     world: &World,
     facts: &Facts,
-    digest: &str,
+    digest: Digest,
 ) -> Result<(Policy, Vec<Danger>), Error> {
     let agreement = Agreement::on_record(facts, digest);
     let dangers = consent::dangers(file, world, facts);

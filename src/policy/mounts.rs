@@ -173,66 +173,86 @@ fn destination(mount: &Mount, source: &Source) -> Result<GuestPath, Error> {
 /// Refuses what no tool may see or write, whatever the user agreed to.
 fn check_allowed(mount: &Mount, source: &Source, scan: &Scan, world: &World, facts: &Facts) -> Result<(), Error> {
     let path = source.canonical.as_path();
-    let way_out = match mount.src {
+    let hint = match mount.src {
         MountSource::CurrentDirectory | MountSource::Project => "start the tool in the project's own directory",
         MountSource::Home(_) | MountSource::Absolute(_) => "mount the one directory or file that the tool needs",
     };
-    let refuse = |reason: String| Err(Error::Mount { path: path.to_owned(), reason, hint: way_out.to_owned() });
-    let secret =
-        |secret: &PathBuf| refuse(format!("it is, is inside or holds {}, which no tool may see", term::path(secret)));
+    match reason_against(mount, source, scan, world, facts) {
+        None => Ok(()),
+        Some(reason) => Err(Error::Mount { path: path.to_owned(), reason, hint: hint.to_owned() }),
+    }
+}
+
+fn reason_against(mount: &Mount, source: &Source, scan: &Scan, world: &World, facts: &Facts) -> Option<String> {
+    let path = source.canonical.as_path();
     if source.kind == SourceKind::Socket {
         // The user agreed to it by its name. coco's own sockets steer other sandboxes: nobody gets them.
-        return match world.directories.own().into_iter().find(|own| path.starts_with(own)) {
-            None => Ok(()),
-            Some(own) => secret(own),
-        };
+        return world.directories.own().into_iter().find(|own| path.starts_with(own)).map(|own| secret(own));
     }
-    if let Some(tree) = FORBIDDEN_TREES.iter().find(|tree| path.starts_with(tree)) {
-        return refuse(format!("nothing of {tree} may be seen inside"));
-    }
+    let write = match mount.access {
+        Access::ReadOnly => None,
+        Access::ReadWrite => reason_against_writing(path, scan, world),
+    };
+    reason_against_reading(path, world).or(write).or_else(|| {
+        if is_home(path, world) {
+            // What is hidden has to exist: a tool must not make it first.
+            let missing = facts.missing_directories.iter().find(|own| own.starts_with(path));
+            missing.map(|own| format!("coco's own {} is not there yet, so it can't be hidden", term::path(own)))
+        } else {
+            reason_in_the_tree(mount, path, scan, facts)
+        }
+    })
+}
+
+/// Why nothing may be mounted from here, by the path alone. Home as a whole was agreed to.
+fn reason_against_reading(path: &Path, world: &World) -> Option<String> {
     let agreed_home = is_home(path, world);
+    if let Some(tree) = FORBIDDEN_TREES.iter().find(|tree| path.starts_with(tree)) {
+        return Some(format!("nothing of {tree} may be seen inside"));
+    }
     if world.home.starts_with(path) && !agreed_home {
-        return refuse("it holds your home directory, with all your secrets".to_owned());
+        return Some("it holds your home directory, with all your secrets".to_owned());
     }
     if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) && !agreed_home {
-        return refuse("too much lies in it to mount all of it".to_owned());
+        return Some("too much lies in it to mount all of it".to_owned());
     }
     if is_users_home(path) && !agreed_home {
-        return refuse("it is somebody's whole home directory".to_owned());
+        return Some("it is somebody's whole home directory".to_owned());
     }
-    if let Some(secret) = secret_in_any_home(path) {
-        return refuse(format!("it is or is inside {}, which no tool may see", term::path(&secret)));
-    }
-    let hidden = |path: &Path| {
+    let secret = secret_in_any_home(path)?;
+    Some(format!("it is or is inside {}, which no tool may see", term::path(&secret)))
+}
+
+/// Why a path may not be written.
+fn reason_against_writing(path: &Path, scan: &Scan, world: &World) -> Option<String> {
+    let is_hidden = |path: &Path| {
         scan.paths.iter().any(|(place, found)| found.protection == Protection::Hidden && path.starts_with(place))
     };
-    if mount.access == Access::ReadWrite && world.program.starts_with(path) && !hidden(&world.program) {
-        return refuse("it holds coco itself, which the tool could replace".to_owned());
+    if world.program.starts_with(path) && !is_hidden(&world.program) {
+        return Some("it holds coco itself, which the tool could replace".to_owned());
     }
-    if mount.access == Access::ReadWrite
-        && let Some(tree) = FORBIDDEN_WRITABLE.iter().find(|tree| path.starts_with(tree))
-    {
-        return refuse(format!("nothing of {tree} may be written from inside"));
-    }
-    if agreed_home {
-        // What is hidden has to be there: a tool must not make it first.
-        return match facts.missing_directories.iter().find(|own| own.starts_with(path)) {
-            None => Ok(()),
-            Some(own) => refuse(format!("coco's own {} is not there yet, so it can't be hidden", term::path(own))),
-        };
-    }
+    let tree = FORBIDDEN_WRITABLE.iter().find(|tree| path.starts_with(tree))?;
+    Some(format!("nothing of {tree} may be written from inside"))
+}
+
+/// Why a path may not be mounted for what lies in it, or in what it lies.
+fn reason_in_the_tree(mount: &Mount, path: &Path, scan: &Scan, facts: &Facts) -> Option<String> {
     if let Some(found) = facts.off_limits.iter().find(|secret| path.starts_with(secret) || secret.starts_with(path)) {
-        return secret(found);
+        return Some(secret(found));
     }
-    let socket = scan.paths.iter().find(|(_, found)| found.kind == FileKind::Socket);
-    match (&mount.src, socket) {
+    let (socket, _) = scan.paths.iter().find(|(_, found)| found.kind == FileKind::Socket)?;
+    match mount.src {
         // A project's sockets are hidden: git and development servers have some there.
-        (MountSource::CurrentDirectory | MountSource::Project, _) | (_, None) => Ok(()),
-        (MountSource::Home(_) | MountSource::Absolute(_), Some((socket, _))) => refuse(format!(
+        MountSource::CurrentDirectory | MountSource::Project => None,
+        MountSource::Home(_) | MountSource::Absolute(_) => Some(format!(
             "it holds the socket {}, and whoever connects there can do what the program behind it can",
             term::path(socket)
         )),
     }
+}
+
+fn secret(path: &Path) -> String {
+    format!("it is, is inside or holds {}, which no tool may see", term::path(path))
 }
 
 /// The working directory inside: where the current directory is mounted, unless the file says.

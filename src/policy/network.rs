@@ -89,7 +89,7 @@ pub fn network(
     };
     match (upstream, &network) {
         (Upstream::Unusable(reason), RunNetwork::Hosts(_) | RunNetwork::Public | RunNetwork::DangerousLearn(_)) => {
-            warnings.push(format!("HTTPS_PROXY: {reason}; {tool} will reach nothing"))
+            warnings.push(format!("HTTPS_PROXY: {reason}; {tool} will reach nothing"));
         }
         (
             Upstream::Unusable(_),

@@ -70,7 +70,7 @@ fn consented(text: &str, home: AtHome, change: impl FnOnce(&mut Facts)) -> Resul
     let world = world(1000);
     let file = file(text);
     let mut facts = facts(&world, &file);
-    facts.consent = Some(Consent { digest: DIGEST.to_owned(), home });
+    facts.consent = Some(Consent { digest: DIGEST, home });
     change(&mut facts);
     decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted)
 }

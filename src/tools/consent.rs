@@ -9,6 +9,7 @@ use crate::facts::{AtHome, Consent};
 use crate::host::World;
 use crate::names::ToolName;
 use crate::sys::files::{make_private, read_limited, write_atomically};
+use crate::sys::hash::Digest;
 use crate::tools::Tool;
 
 /// The largest record, in bytes.
@@ -22,7 +23,7 @@ pub fn read(world: &World, name: &ToolName) -> Option<Consent> {
     let bytes = read_limited(&path(world, name), MAX_RECORD).ok()??;
     let text = String::from_utf8(bytes).ok()?;
     let mut lines = text.lines();
-    let digest = lines.next()?.to_owned();
+    let digest = Digest::parse(lines.next()?)?;
     let home = match (lines.next(), lines.next()) {
         (None, None) => AtHome::Refused,
         (Some(AT_HOME), None) => AtHome::DangerousAllowed,

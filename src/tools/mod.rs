@@ -16,7 +16,7 @@ use crate::json::JsonError;
 use crate::names::ToolName;
 use crate::store::bundled;
 use crate::sys::files::read_limited;
-use crate::sys::hash::digest;
+use crate::sys::hash::Digest;
 use crate::term;
 
 /// A configured tool.
@@ -28,8 +28,8 @@ pub struct Tool {
     pub path: PathBuf,
     /// The bytes of the file.
     pub bytes: Vec<u8>,
-    /// SHA-256 of the bytes, hexadecimal.
-    pub digest: String,
+    /// The digest of the bytes.
+    pub digest: Digest,
     /// The parsed file.
     pub file: CocoFile,
 }
@@ -39,7 +39,7 @@ pub fn load(world: &World, name: &ToolName) -> Result<Tool, Error> {
     let bytes = read(world, name)?;
     let path = path(world, name);
     let file = config::parse(&bytes).map_err(|error| Error::Config { file: path.clone(), error })?;
-    Ok(Tool { name: name.clone(), digest: digest(&bytes), path, bytes, file })
+    Ok(Tool { name: name.clone(), digest: Digest::of(&bytes), path, bytes, file })
 }
 
 /// The path of a tool's coco file.

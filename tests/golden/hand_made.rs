@@ -15,9 +15,10 @@ use super::coco::host::directories::Directories;
 use super::coco::host::{Terminals, World};
 use super::coco::names::ToolName;
 use super::coco::network::upstream::Upstream;
+use super::coco::sys::hash::Digest;
 
 /// The digest of every coco file here; policies compare it and never compute it.
-pub const DIGEST: &str = "0123";
+pub const DIGEST: Digest = Digest::from_bytes([0x12; 32]);
 
 /// A caller of this number on a machine where all is in its usual place.
 pub fn world(uid: u32) -> World {
@@ -99,8 +100,8 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
 }
 
 /// Consent to a file of this digest as it is written.
-pub fn agreed(digest: &str) -> Consent {
-    Consent { digest: digest.to_owned(), home: AtHome::Refused }
+pub fn agreed(digest: Digest) -> Consent {
+    Consent { digest, home: AtHome::Refused }
 }
 
 /// A coco file that parses.

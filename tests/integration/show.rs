@@ -107,7 +107,7 @@ fn installed(world: &World) {
         image: IMAGE.into(),
         tool: "npm:prettier".into(),
         version: "3.2.1".into(),
-        data: Some("data-1".into()),
+        data: Some("data-1".parse().unwrap()),
         path: vec!["/coco/data/bin".into()],
         environment: Vec::new(),
         hosts: vec!["a.example:443".to_owned()],

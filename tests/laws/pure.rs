@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use coco::engine::EngineKind;
 use coco::explain;
+use coco::host::volumes::DataName;
 use coco::plan::{self, Job};
 use coco::policy::{Mode, decide, permissions};
 use coco::protocol::control::Installed;
@@ -81,7 +82,7 @@ fn everything_pure() -> usize {
             let all = [
                 plan::run(&job, "image", &record, &arguments),
                 plan::install_runtimes(&job, "image"),
-                plan::install_tool(&job, "image", "data-new", &runtimes, Some("1.2")),
+                plan::install_tool(&job, "image", &DataName::placeholder(), &runtimes, Some("1.2")),
             ];
             for plan in &all {
                 assert!(!explain::plan("title", plan).is_empty());
