@@ -130,7 +130,7 @@ add_newcomer() {
 # The lines of a section of README that are set as code, without their comments.
 commands() {
     awk -v title="## $1" 'index($0, title) == 1 { on = 1; next } /^## / { on = 0 } on' "$room/src/README.md" \
-        | sed -n -e 's/^    \([^ ]\)/\1/' -e 's/  *#.*//' -e '/^[a-z]/p' | grep .
+        | sed -n -e 's/  *#.*//' -e 's/^    \([^ ].*\)/\1/p'
 }
 
 # Alone the lines that begin so are root's.
@@ -152,15 +152,23 @@ step() {
     shift
     log=$logs/$((passed + 1)).log
     say "$text"
-    # In the background: a signal interrupts `wait`, and a command in the foreground it does not.
-    narrate_detail=log_end narrate 10 "$text" logged "$@" {life}>&- &
-    wait "$!" || code=$?
+    narrate_detail=log_end interruptible narrate 10 "$text" logged "$@" || code=$?
     if [ "$code" != 0 ]; then
         tail -n 40 "$log" | sed 's/^/    /'
         die "$text: failed with exit code $code after $((SECONDS - begun)) s; $passed steps passed before"
     fi
     passed=$((passed + 1))
     say "$text: passed in $((SECONDS - begun)) s$(sed -n '$s/^longest silence/; &/p' "$log")"
+}
+
+# A signal's trap waits for a command in the foreground, but it interrupts `wait`.
+interruptible() {
+    local code=0
+    "$@" {life}>&- &
+    worker=$!
+    wait "$worker" || code=$?
+    worker=
+    return "$code"
 }
 
 logged() { "$@" >"$log" 2>&1; }
@@ -191,11 +199,11 @@ open_room() {
     say "a bare root for: $1"
     room=$work/$1
     mkdir "$room"
-    tar -C "$room" --exclude='./dev/*' -xf "$tar"
-    furnish
     # Whoever holds this open holds the room: it ends with this script, however that ends.
     mkfifo "$work/life-$1"
     exec {life}<>"$work/life-$1"
+    interruptible tar -C "$room" --exclude='./dev/*' -xf "$tar"
+    furnish
     unshare --mount --propagation private --pid --fork --kill-child --uts --ipc --net \
         bash "$here/scripts/clean-room-inside.sh" "$room" "$toolchain" <"$work/life-$1" >"$work/ready-$1" 2>"$work/errors-$1" {life}>&- &
     holder=$!
@@ -283,12 +291,16 @@ close_room() {
     if [ -n "${life:-}" ]; then exec {life}>&-; fi
     life=
     if [ -n "${first:-}" ]; then kill -KILL "$first" 2>/dev/null || true; fi
+    if [ -n "${worker:-}" ]; then
+        kill "$worker" 2>/dev/null || true
+        wait "$worker" 2>/dev/null || true
+    fi
     [ -z "${holder:-}" ] || wait "$holder" 2>/dev/null || true
     if [ -n "${slirp:-}" ]; then
         kill "$slirp" 2>/dev/null || true
         wait "$slirp" 2>/dev/null || true
     fi
-    first="" holder="" slirp=""
+    first="" worker="" holder="" slirp=""
     rm -rf --one-file-system "$room"
     room=
 }

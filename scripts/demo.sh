@@ -92,9 +92,10 @@ build() {
 make_build() { make --no-print-directory -C "$here" build >"$log" 2>&1; }
 
 build_state() {
-    last_found "$log" 's/^ *Updating .*/asking for the list of crates/p
-        s/^ *Downloaded \([^ ]*\).*/fetched \1/p
-        s/^ *Compiling \([^ ]*\).*/compiling \1/p'
+    awk '/^ *Updating / { now = "asking for the list of crates" }
+        /^ *Downloaded / { now = "fetched " $2 }
+        /^ *Compiling / { now = "compiling crate " ++count ", " $2 }
+        END { print now }' "$log"
 }
 
 main

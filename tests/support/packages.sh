@@ -6,8 +6,10 @@
 # scripts/check-packages.sh compares them.
 list() {
     case $1 in
-        # What coco needs to run with podman. netavark runs iptables, and depends on nothing that has it. The last three
-        # are an ordinary user's.
+        # What coco needs to run with podman. Found by taking each away on a bare Debian 12: without runc and netavark
+        # nobody's podman starts a container with a network, without iptables root's does not (netavark runs it, and
+        # depends on nothing that has it), without uidmap and slirp4netns an ordinary user's does not. aardvark-dns is
+        # for networks of one's own, fuse-overlayfs for a kernel whose overlay users can't mount.
         @coco) echo podman runc netavark aardvark-dns iptables uidmap slirp4netns fuse-overlayfs ;;
         # What making the base image needs where no container registry answers.
         @base) echo mmdebstrap ;;
@@ -15,8 +17,8 @@ list() {
         @build) echo make gcc libc6-dev ca-certificates ;;
         @demo) union @coco @base @build ;;
         # What `make check unit` needs besides Rust.
-        @unit) union @build minisign jq curl python3 ;;
-        @test) union @demo @unit @bench util-linux passt bubblewrap docker.io shellcheck ;;
+        @unit) union @build minisign jq curl ;;
+        @test) union @demo @unit @bench python3 util-linux passt bubblewrap docker.io shellcheck ;;
         @bench) echo hyperfine jq time iproute2 python3 ;;
         @clean-room) echo mmdebstrap slirp4netns git ;;
         # What somebody has who has cloned this and builds Rust programs: the clean room starts from it.
