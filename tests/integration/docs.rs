@@ -1,5 +1,6 @@
 //! `docs/threats.md` against the tests and the list of attacks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -79,4 +80,105 @@ fn every_test_that_the_threats_name_exists() {
         let function = name.rsplit("::").next().unwrap();
         assert!(code.contains(&format!("fn {function}(")), "{name}");
     }
+}
+
+/// The first cell of each row of each table: the words in backticks.
+fn first_cells(text: &str) -> Vec<String> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next());
+    rows.flat_map(in_backticks).collect()
+}
+
+/// What stands in backticks.
+fn in_backticks(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The words that begin with `COCO_` and go on in capitals.
+fn variables(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !(letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_'));
+    words.filter(|word| word.len() > 5 && word.starts_with("COCO_")).map(str::to_owned).collect()
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+#[test]
+fn every_key_of_a_coco_file_is_documented() {
+    let [readme, reference] = ["README.md", "docs/config.md"].map(document);
+    let shown = first_cells(&readme);
+    let headings: Vec<String> =
+        reference.lines().filter(|line| line.starts_with("## ")).flat_map(in_backticks).collect();
+    for key in coco::config::KEYS {
+        assert!(shown.iter().any(|word| word == key), "README's table has no {key}");
+        // What is for people and editors needs no section.
+        let plain = ["description", "homepage", "$schema"].contains(key);
+        assert!(plain || headings.iter().any(|word| word == key), "docs/config.md has no section about {key}");
+    }
+    for key in headings {
+        assert!(
+            coco::config::KEYS.contains(&key.as_str()),
+            "docs/config.md has a section about {key}, which is not a key"
+        );
+    }
+}
+
+#[test]
+fn every_command_is_documented() {
+    let shown = first_cells(&document("README.md"));
+    // `get NAME...` and `key list\|add\|remove`: the command is the first word.
+    let commands: BTreeSet<&str> =
+        shown.iter().filter_map(|cell| cell.strip_prefix("coco ")?.split_whitespace().next()).collect();
+    for row in coco::cli::table::COMMANDS.iter().filter(|row| row.name != "help") {
+        assert!(commands.contains(row.name), "README's table has no coco {}", row.name);
+    }
+    for command in commands {
+        assert!(coco::cli::table::COMMANDS.iter().any(|row| row.name == command), "README: coco {command}");
+    }
+}
+
+#[test]
+fn every_variable_is_documented() {
+    // The engine's clients get it, so that they can't start coco again; nobody is to set it.
+    const INTERNAL: &[&str] = &["COCO_RECURSION_GUARD"];
+    // Read when coco is built.
+    const OF_THE_BUILD: &str = "COCO_DEFAULT_STORE_BASE";
+    assert!(variables(&document("docs/config.md")).contains(OF_THE_BUILD));
+    // Of the tests and the set-up of the machine: CONTRIBUTING.md and the scripts say what they do.
+    let of_tests = |name: &String| {
+        ["COCO_TEST_", "COCO_MACHINE_", "COCO_CLEAN_ROOM_", "COCO_DEMO_"].iter().any(|start| name.starts_with(start))
+    };
+    let mut code = String::new();
+    sources(&root().join("src"), &mut code);
+    // A variable is read by its name, so it stands there as a whole text.
+    let read: BTreeSet<String> = code
+        .split('"')
+        .filter(|text| text.starts_with("COCO_"))
+        .flat_map(|text| variables(text).into_iter().filter(move |name| name == text))
+        .filter(|name| {
+            !INTERNAL.contains(&name.as_str()) && !["COCO_BLESS", "COCO_X", OF_THE_BUILD].contains(&name.as_str())
+        })
+        .collect();
+    assert!(read.len() >= 10, "{read:?}");
+    let readme = document("README.md");
+    let told = variables(readme.split("## Variables").nth(1).expect("README has a section about variables"));
+    assert_eq!(told.iter().filter(|name| !of_tests(name)).cloned().collect::<BTreeSet<_>>(), read);
+}
+
+#[test]
+fn every_file_that_the_documents_name_exists() {
+    let mut named = 0;
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/config.md", "docs/mutants.md"]
+    {
+        for word in in_backticks(&document(name)) {
+            let is_path = [".rs", ".sh", ".md"].iter().any(|end| word.ends_with(end));
+            if !is_path || word.contains([' ', '*']) || word.contains("NAME") {
+                continue;
+            }
+            named += 1;
+            let there = [word.clone(), format!("src/{word}"), format!("docs/{word}")];
+            assert!(there.iter().any(|path| root().join(path).exists()), "{name} names {word}");
+        }
+    }
+    assert!(named > 30, "{named}");
 }
