@@ -177,7 +177,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        // Only negative integers arrive here; no key of coco takes one, so precision is no matter.
+        // Only negative integers arrive here. No key of coco takes one, so precision does not matter.
         #[expect(clippy::cast_precision_loss, reason = "the value is only ever named as 'a number'")]
         Ok(Value::Number(value as f64))
     }

@@ -41,7 +41,7 @@ pub fn search(world: &World, line: &Line) -> Result<u8, Error> {
     }
     if found.is_empty() {
         return Err(Error::usage(
-            format!("the store has no tool about {wanted}"),
+            format!("no tool in the store matches {wanted}"),
             "coco search without a word prints all of the store; you can also write a coco file yourself",
         ));
     }

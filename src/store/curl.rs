@@ -8,7 +8,7 @@ use crate::exec;
 use crate::host::World;
 use crate::host::search_path::search_path;
 
-/// The longest that one file may take, where curl's own limit of 20 s does not hold.
+/// The longest that one download may take, should curl's own limit of 20 s fail.
 const MAX_DURATION: Duration = Duration::from_secs(25);
 
 /// What curl writes to standard error at its end: the number of redirections, the seconds until TLS was agreed on
@@ -19,7 +19,7 @@ const WRITE_OUT: &str = "%{stderr}%{num_redirects} %{time_appconnect} %{http_cod
 /// handshake, a connection that broke. A wrong certificate is none of them: somebody answered.
 const UNREACHABLE_CODES: &[i32] = &[5, 6, 7, 28, 35, 52, 55, 56];
 
-/// Why a download failed, or what stands on it.
+/// Why a download, or a step that needs one, failed.
 #[derive(Debug)]
 pub enum FetchError {
     /// The store could not be reached: nobody who could prove to be it has answered. The bundled store may be used

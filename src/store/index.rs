@@ -10,7 +10,7 @@ pub const MAX_INDEX: usize = 256 * 1024;
 /// The hint of every error: the owner of the store has to act.
 const HINT: &str = "make the index anew with make sign";
 
-/// A store's index: what it holds.
+/// The index of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     /// Raised with every change of the store.

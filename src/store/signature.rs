@@ -46,7 +46,7 @@ impl Subject {
     }
 }
 
-/// Bytes whose signature holds, and their revision.
+/// Bytes with a valid signature, and their revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Verified {

@@ -35,7 +35,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .and_then(|()| fs::rename(&beside, path))
         .and_then(|()| File::open(directory)?.sync_all());
     written.map_err(|source| {
-        // The first error is the one to tell; a leftover of this name is removed next time.
+        // The first error is reported; a leftover of this name is removed next time.
         let _ = fs::remove_file(&beside);
         Error::Io { action: "write", path: path.to_owned(), source }
     })

@@ -13,7 +13,7 @@ const DAYS_OF_ERA: u64 = 146_097;
 /// From 0000-03-01 to 1970-01-01, in days.
 const EPOCH: u64 = 719_468;
 
-/// The seconds since 1970 by the system's clock; 0 for a clock that stands before that.
+/// The seconds since 1970 by the system's clock; 0 for a clock that is set to before that.
 pub fn now() -> u64 {
     seconds(SystemTime::now())
 }

@@ -37,7 +37,7 @@ fn lines_are_chosen_by_tool_and_verdict() {
     assert_eq!(hosts(&["log", "probe"]), ["a.example:443", "b.example"]);
     assert_eq!(hosts(&["log", "--denied", "probe"]), ["b.example"]);
     assert_eq!(hosts(&["log", "nobody"]), Vec::<String>::new());
-    assert_eq!(world.coco(["log", "nobody"]).stderr, "coco: nothing is on record for nobody\n");
+    assert_eq!(world.coco(["log", "nobody"]).stderr, "coco: the log has nothing about nobody\n");
     let row = world.coco(["log", "probe"]).exits(0).text().lines().next().unwrap().to_owned();
     assert!(
         row.starts_with("2026-01-01T00:00:00Z  probe  run  allowed") && row.ends_with("5 sent, 7 received"),

@@ -78,7 +78,7 @@ fn search_looks_through_the_store() {
         assert!(found.text().lines().any(|line| line.starts_with("* eslint")), "{word}: {found:?}");
         assert!(found.text().lines().count() < 5, "{word}: {found:?}");
     }
-    world.coco(["search", "no-such-thing"]).fails(125, "the store has nothing about no-such-thing");
+    world.coco(["search", "no-such-thing"]).fails(125, "no tool in the store matches no-such-thing");
     let ended = world.coco(["search", "--json", "eslint"]).exits(0);
     let rows = json(ended.text());
     assert_eq!((&rows[0]["name"], &rows[0]["configured"]), (&Value::from("eslint"), &Value::from(true)));
