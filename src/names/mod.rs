@@ -1,7 +1,7 @@
 //! Checked names: every string of a coco file that reaches an engine, a shell-less argument vector
 //! or the file system passes through a constructor here, and its type is the proof.
 //!
-//! Shared with `build.rs`; pure, no I/O, nothing of the program but the standard library.
+//! Shared with `build.rs`; nothing of the program but the standard library. Pure.
 //! A constructor's error is the sentence a user reads: what is wrong, lower case, no full stop.
 //! The checks are `FromStr`, where `cargo mutants` looks at them; it leaves functions called `new` alone.
 

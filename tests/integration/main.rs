@@ -25,6 +25,8 @@ mod expectations;
 #[cfg(test)]
 mod hostile_stores;
 #[cfg(test)]
+mod house;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
 mod links;
