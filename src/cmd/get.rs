@@ -8,6 +8,7 @@ use crate::host::World;
 use crate::names::ToolName;
 use crate::store::{BUNDLED, Fallback, Store, remote};
 use crate::sys::lock::{Lock, lock_exclusive};
+use crate::term::progress::waiting;
 use crate::tools::origin;
 use crate::{explain, term, tools};
 
@@ -82,9 +83,8 @@ fn described(store: &Store) -> String {
 
 /// Waits for the lock that whoever changes coco files or keys takes.
 pub fn lock(world: &World) -> Result<Lock, Error> {
-    lock_exclusive(&world.directories.tools.join(".lock"), || {
-        term::say("waiting for another coco that changes coco files or keys");
-    })
+    let words = "waiting for another coco that changes coco files or keys".to_owned();
+    lock_exclusive(&world.directories.tools.join(".lock"), waiting(words))
 }
 
 /// The store to use: the one that was typed, the one that a file was fetched from, the one of the environment, or the

@@ -7,10 +7,12 @@ use super::reported;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::engine::EngineKind;
+use crate::engine::discover::engine_of;
 use crate::error::Error;
+use crate::exec::{self, Client};
 use crate::host::World;
 use crate::host::volumes::download_cache;
-use crate::install::{remove_replaced, size};
+use crate::install::{image, remove_replaced, size};
 use crate::names::ToolName;
 use crate::plan::record::read_record;
 use crate::sys::lock::{InUse, lock_unused};
@@ -48,9 +50,33 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
             Err(InUse) => term::say("skip: runtimes are being installed"),
         }
     }
+    for kind in EngineKind::ALL {
+        remove_from_engine(world, *kind)?;
+    }
     let mebibytes = f64::from(u32::try_from(tally.freed >> 10).unwrap_or(u32::MAX)) / 1024.0;
     term::out(&format!("freed {mebibytes:.1} MiB\n"));
     reported(tally.failed)
+}
+
+/// What coco has left in an engine that it has used: containers that were never started, and images that nothing uses.
+fn remove_from_engine(world: &World, kind: EngineKind) -> Result<(), Error> {
+    let used = world.directories.volumes.join(kind.program()).exists();
+    let Some(engine) = engine_of(world, kind)? else { return Ok(()) };
+    if !used && image::built(world, &engine).is_empty() {
+        return Ok(());
+    }
+    for (number, what) in [
+        (
+            exec::remove_left(Client::of(&engine), &world.directories.runtime, None),
+            "containers that were never started",
+        ),
+        (image::remove_unused(world, &engine), "images that nothing uses"),
+    ] {
+        if number > 0 {
+            term::say(&format!("removed from {}: {number} {what}", kind.program()));
+        }
+    }
+    Ok(())
 }
 
 fn tools_in(volumes: &Path) -> Vec<ToolName> {

@@ -30,10 +30,7 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
         None => EngineKind::ALL.to_vec(),
     };
     for kind in &kinds {
-        if let Some(path) = search_path(world, kind.program())? {
-            let engine = Engine::new(*kind, path, world.uid, docker_socket_owner(world, *kind));
-            let engine = engine.with_environment(&world.variables);
-            engine.steering().try_for_each(|(name, value)| check_owner(world, name, value))?;
+        if let Some(engine) = engine_of(world, *kind)? {
             return Ok(engine);
         }
     }
@@ -42,6 +39,15 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
         message: format!("no {} on the PATH", names.join(" or ")),
         hint: "install podman (apt-get install podman uidmap slirp4netns), or set COCO_RUNTIME".to_owned(),
     })
+}
+
+/// The engine of a kind, if it is on this machine.
+pub fn engine_of(world: &World, kind: EngineKind) -> Result<Option<Engine>, Error> {
+    let Some(path) = search_path(world, kind.program())? else { return Ok(None) };
+    let engine = Engine::new(kind, path, world.uid, docker_socket_owner(world, kind));
+    let engine = engine.with_environment(&world.variables);
+    engine.steering().try_for_each(|(name, value)| check_owner(world, name, value))?;
+    Ok(Some(engine))
 }
 
 /// Refuses a variable that steers the engine unless it names something of the user's own, on this machine:

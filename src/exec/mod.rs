@@ -5,6 +5,7 @@
 //! coco takes the sandbox down as surely as a polite exit. Signals are blocked only after the
 //! engine was started: the engine must not inherit a blocked mask.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -24,20 +25,23 @@ use crate::error::Error;
 use crate::network::log::Summary;
 use crate::network::proxy::{self, Proxy};
 use crate::plan::{CONTROL_SOCKET, NETWORK_SOCKET, Plan};
-use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
+use crate::protocol::control::{self, Deliver, Installed, Message, Streams, Task};
 use crate::sys::files::make_private;
 use crate::sys::lock::{Lock, make_in_use};
 use crate::sys::proc_status::ProcStatus;
 use crate::term;
+use crate::term::progress::{Progress, TICK};
 
 mod caller;
+mod containers;
 mod programs;
 mod run_directory;
 mod terminal;
 
 use caller::Caller;
+pub use containers::remove_left;
 use programs::resolver;
-pub use programs::{Answer, Fetched, answer, ask, build, fetch, guard, passwd};
+pub use programs::{Answer, Client, Fetched, Heard, answer, ask, build, fetch, guard, passwd};
 pub use run_directory::PrivateDirectory;
 use run_directory::RunDirectory;
 
@@ -85,6 +89,8 @@ pub fn run(plan: &Plan, parent: u32) -> Result<(Outcome, Summary), Error> {
     if plan.streams == Streams::Pipes && !ignored_signals().contains(&Signal::SIGHUP) {
         session.caller = Caller::of(parent);
     }
+    session.progress =
+        Some(Progress::new("", format!("waiting for {} to start the sandbox", term::path(&plan.program))));
     session.wait()?;
     let summary = session.finish_network();
     let outcome = match std::mem::take(&mut session.end) {
@@ -116,6 +122,7 @@ pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Re
     command.process_group(0).stdin(Stdio::null()).stdout(copy).stderr(file);
     let mut session = Session::start(plan, command)?;
     session.patience = Patience::EndsWithTheFirstSignal;
+    session.progress = Some(Progress::new(tool, installing(&plan.launch.task)));
     let waited = session.wait();
     network.add(session.finish_network());
     waited?;
@@ -139,6 +146,20 @@ pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Re
             ),
             hint: "its own words stand above".to_owned(),
         }),
+    }
+}
+
+/// What an installation does, in words.
+fn installing(task: &Task) -> String {
+    let list = |names: &[OsString]| names.iter().map(|name| term::os(name)).collect::<Vec<_>>().join(", ");
+    match task {
+        Task::InstallTool { apt, specifiers, .. } if !apt.is_empty() => {
+            format!("installing Debian's {}, then {}", list(apt), list(specifiers))
+        }
+        Task::InstallTool { specifiers, .. } | Task::InstallRuntimes { specifiers } => {
+            format!("installing {}", list(specifiers))
+        }
+        Task::Run { program, .. } => format!("running {}", term::os(program)),
     }
 }
 
@@ -191,6 +212,8 @@ struct Session<'a> {
     deadline: Option<Instant>,
     patience: Patience,
     caller: Caller,
+    /// What is told while nothing happens.
+    progress: Option<Progress>,
     end: End,
     proxy: Option<Proxy>,
     _directory: RunDirectory,
@@ -248,6 +271,7 @@ impl<'a> Session<'a> {
             deadline: None,
             patience: Patience::ToolDecides,
             caller: Caller::Unwatched,
+            progress: None,
             end: End::default(),
             _directory: directory,
             _locks: locks,
@@ -266,6 +290,7 @@ impl<'a> Session<'a> {
             if let Some(status) = self.engine.try_wait().map_err(failed)? {
                 self.read_remaining();
                 self.end.status = Some(status);
+                self.clean_up();
                 return Ok(());
             }
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -274,6 +299,7 @@ impl<'a> Session<'a> {
             if self.poll() {
                 self.handle_socket();
             }
+            self.progress.iter_mut().for_each(Progress::tick);
             if self.caller.is_gone() {
                 self.caller = Caller::Unwatched;
                 self.signal(Signal::SIGHUP);
@@ -285,6 +311,16 @@ impl<'a> Session<'a> {
                     self.signal(signal);
                 }
             }
+        }
+    }
+
+    /// Removes the container that a start leaves when a signal ends it in the middle.
+    fn clean_up(&self) {
+        let killed = self.end.status.is_some_and(|status| status.signal().is_some());
+        if !self.end.connected && (killed || self.end.cancelled.is_some()) {
+            let run = &self.plan.run_directory;
+            let runs = run.parent().unwrap_or(Path::new("/"));
+            containers::remove_left(Client::of_plan(self.plan), runs, Some(run));
         }
     }
 
@@ -303,6 +339,7 @@ impl<'a> Session<'a> {
         }
         let timeout = match self.deadline {
             Some(_) => PollTimeout::from(100_u8),
+            None if self.progress.is_some() => PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX),
             None if self.caller.is_silent() => PollTimeout::try_from(caller::LOOK).unwrap_or(PollTimeout::MAX),
             None => PollTimeout::NONE,
         };
@@ -335,6 +372,8 @@ impl<'a> Session<'a> {
                 if ready.is_ok() {
                     self.helper = Some(stream);
                     self.end.connected = true;
+                    // From here on standard error is the tool's, where there is one.
+                    self.progress = self.progress.take().filter(|_| self.patience != Patience::ToolDecides);
                 }
             }
         }

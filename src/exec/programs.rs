@@ -1,5 +1,6 @@
 //! Short-lived programs: questions to an engine, image builds and their guard, curl.
 
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -16,7 +17,9 @@ use super::RECURSION_GUARD;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::network::Resolve;
+use crate::plan::Plan;
 use crate::term;
+use crate::term::progress::TICK;
 
 /// What the engine answered.
 #[derive(Debug)]
@@ -36,29 +39,64 @@ pub fn ask(engine: &Engine, arguments: &[&str]) -> Option<String> {
 
 /// Asks the engine something short.
 pub fn answer(engine: &Engine, arguments: &[&str]) -> Result<Answer, Error> {
+    answer_of(Client::of(engine), arguments)
+}
+
+/// An engine's client.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// Its whole environment.
+    pub environment: &'a [(OsString, OsString)],
+}
+
+impl<'a> Client<'a> {
+    /// An engine's.
+    pub fn of(engine: &'a Engine) -> Client<'a> {
+        Client { program: &engine.path, environment: &engine.environment }
+    }
+
+    /// A plan's.
+    pub fn of_plan(plan: &'a Plan) -> Client<'a> {
+        Client { program: &plan.program, environment: &plan.environment }
+    }
+}
+
+/// Asks an engine's client something short.
+pub fn answer_of(client: Client<'_>, arguments: &[&str]) -> Result<Answer, Error> {
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
-    let output = Command::new(&engine.path)
+    let output = Command::new(client.program)
         .args(arguments)
         .env_clear()
-        .envs(engine.environment.iter().map(|(name, value)| (name, value)))
+        .envs(client.environment.iter().map(|(name, value)| (name, value)))
         .env(RECURSION_GUARD, "1")
         .stdin(Stdio::null())
         .output()
-        .map_err(Error::io("run", &engine.path))?;
+        .map_err(Error::io("run", client.program))?;
     let text = |bytes: &[u8]| bytes.utf8_chunks().map(|chunk| chunk.valid()).collect::<String>().trim().to_owned();
     Ok(Answer { code: output.status.code(), text: text(&output.stdout), words: text(&output.stderr) })
 }
 
-/// Runs the engine's build through the guard, so that it ends with coco; every line that it prints
-/// goes to `line`.
+/// What is heard of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A line of its output.
+    Line(&'a str),
+    /// Nothing for a while.
+    Nothing,
+}
+
+/// Runs the engine's build through the guard, so that it ends with coco; `heard` gets every line that it prints, and is
+/// called when it prints none.
 pub fn build(
     program: &Path,
     engine: &Engine,
-    arguments: &[std::ffi::OsString],
-    mut line: impl FnMut(&str),
+    arguments: &[OsString],
+    mut heard: impl FnMut(Heard),
 ) -> Result<bool, Error> {
     let failed = |source| Error::Io { action: "run", path: engine.path.clone(), source };
-    let (reader, writer) = io::pipe().map_err(failed)?;
+    let (mut reader, writer) = io::pipe().map_err(failed)?;
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
     let mut command = Command::new(program);
     command.arg0("coco-guard").arg(std::process::id().to_string()).arg(&engine.path).args(arguments);
@@ -68,15 +106,31 @@ pub fn build(
     let mut child = command.spawn().map_err(failed)?;
     // The command holds the pipe's writing end, and reading ends only when all are closed.
     drop(command);
-    let mut bytes = Vec::new();
-    for byte in io::BufReader::new(reader).bytes() {
-        match byte.map_err(failed)? {
-            b'\r' => {}
-            b'\n' => {
-                line(&term::os(std::os::unix::ffi::OsStrExt::from_bytes(bytes.as_slice())));
-                bytes.clear();
+    let tick = Timespec::try_from(TICK).unwrap_or_default();
+    let mut line = Vec::new();
+    let mut buffer = [0; 4 << 10];
+    loop {
+        match poll(&mut [PollFd::new(&reader, PollFlags::IN)], Some(&tick)) {
+            Ok(1..) => {}
+            Ok(_) | Err(rustix::io::Errno::INTR) => {
+                heard(Heard::Nothing);
+                continue;
             }
-            byte => bytes.push(byte),
+            Err(error) => return Err(failed(error.into())),
+        }
+        let read = reader.read(&mut buffer).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        for byte in buffer.get(..read).unwrap_or_default() {
+            match byte {
+                b'\r' => {}
+                b'\n' => {
+                    heard(Heard::Line(&term::os(std::os::unix::ffi::OsStrExt::from_bytes(line.as_slice()))));
+                    line.clear();
+                }
+                byte => line.push(*byte),
+            }
         }
     }
     Ok(child.wait().map_err(failed)?.success())
@@ -84,7 +138,7 @@ pub fn build(
 
 /// `coco-guard PARENT PROGRAM ARGUMENT...`: asks the kernel for a SIGTERM when the parent dies, and
 /// becomes the program.
-pub fn guard(arguments: &[std::ffi::OsString]) -> Error {
+pub fn guard(arguments: &[OsString]) -> Error {
     let [parent, program, rest @ ..] = arguments else {
         return Error::usage("coco-guard is coco's own", "coco help");
     };
@@ -116,7 +170,7 @@ pub struct Fetched {
 pub fn fetch(
     program: &Path,
     curl: &Path,
-    arguments: &[std::ffi::OsString],
+    arguments: &[OsString],
     limit: usize,
     time: Duration,
 ) -> Result<Fetched, Error> {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::containers;
+use super::programs::Client;
 use crate::error::Error;
 use crate::plan::{Plan, RunFile};
 use crate::sys::files::{make_private, read_limited};
@@ -25,12 +27,12 @@ pub struct PrivateDirectory {
 }
 
 impl PrivateDirectory {
-    /// Makes it, and removes what killed processes left beside it.
-    pub fn make(path: &Path) -> Result<Self, Error> {
+    /// Makes it, and removes what killed processes left beside it, and in the engine.
+    pub fn make(path: &Path, client: Client<'_>) -> Result<Self, Error> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         make_private(parent)?;
         own_and_private(parent)?;
-        sweep(parent);
+        let mut swept = sweep(parent);
         if path.symlink_metadata().is_ok() {
             // A process of the same number was killed; one in another PID namespace may still live.
             let Ok(_lock) = lock_unused(path) else {
@@ -41,6 +43,11 @@ impl PrivateDirectory {
                 });
             };
             fs::remove_dir_all(path).map_err(Error::io("remove the leftover", path))?;
+            swept = Swept::Runs;
+        }
+        // Only then: each question costs a start of the engine's client.
+        if swept == Swept::Runs {
+            containers::remove_left(client, parent, None);
         }
         Ok(PrivateDirectory { path: path.to_owned(), _lock: make_in_use(path)? })
     }
@@ -62,7 +69,7 @@ impl RunDirectory {
     /// Makes it, and what the plan puts into it.
     pub fn make(plan: &Plan) -> Result<Self, Error> {
         let path = &plan.run_directory;
-        let made = RunDirectory { _directory: PrivateDirectory::make(path)? };
+        let made = RunDirectory { _directory: PrivateDirectory::make(path, Client::of_plan(plan))? };
         for file in &plan.run_files {
             match file {
                 RunFile::Alias { name, target } => {
@@ -85,8 +92,18 @@ impl RunDirectory {
     }
 }
 
+/// What was swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    /// Nothing that a killed coco has left.
+    Nothing,
+    /// Something; its engine may have been killed with it.
+    Runs,
+}
+
 /// Removes what killed processes left behind: a living one holds a lock on its directory.
-fn sweep(parent: &Path) {
+fn sweep(parent: &Path) -> Swept {
+    let mut swept = Swept::Nothing;
     for entry in fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
         let age =
             entry.metadata().ok().and_then(|metadata| metadata.modified().ok()?.elapsed().ok()).unwrap_or_default();
@@ -96,8 +113,10 @@ fn sweep(parent: &Path) {
         {
             // Another process may do the same just now.
             let _ = fs::remove_dir_all(entry.path());
+            swept = Swept::Runs;
         }
     }
+    swept
 }
 
 /// Whether a name is one that coco gives to a directory there.

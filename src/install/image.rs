@@ -1,4 +1,7 @@
 //! The image: which stage a tool needs, whether it is built, and how to build it.
+//!
+//! Every other stage stands on the base, which is built and recorded first: so the engine keeps nothing of what the base
+//! alone needs, and builds nothing for a stage but that stage.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,6 +11,7 @@ use serde_json::json;
 use crate::engine::helpers::{self, Start};
 use crate::engine::{Engine, EngineKind, discover};
 use crate::error::Error;
+use crate::exec::{self, Client, Heard};
 use crate::facts::ca_certificates;
 use crate::host::World;
 use crate::names::{Backend, ToolSpec};
@@ -15,7 +19,14 @@ use crate::store::bundled;
 use crate::sys::files::{read_limited, write_atomically, write_json};
 use crate::sys::limits::{Resource, limits};
 use crate::sys::lock::lock_exclusive;
-use crate::{exec, json, term};
+use crate::term::progress::{Progress, waiting};
+use crate::{json, term};
+
+mod leftovers;
+mod steps;
+
+pub use leftovers::remove_unused;
+use leftovers::{OWNER_LABEL, owner, remove_scrap};
 
 /// What images are built on, unless `COCO_BASE_IMAGE` says otherwise.
 const BASE_IMAGE: &str = "docker.io/library/debian:forky-slim";
@@ -50,6 +61,18 @@ impl Stage {
             Stage::Rust => "rust",
             Stage::Ruby => "ruby",
             Stage::Go => "go",
+        }
+    }
+
+    /// The stages of the Containerfile that its build is made from.
+    fn parts(self) -> &'static [&'static str] {
+        match self {
+            Stage::Base => &["mise-fetch", "base"],
+            Stage::Node => &["node"],
+            Stage::Python => &["python"],
+            Stage::Rust => &["rust"],
+            Stage::Ruby => &["ruby"],
+            Stage::Go => &["go"],
         }
     }
 
@@ -112,13 +135,14 @@ pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<String, Err
     if let Some(id) = known(world, engine, stage)? {
         return Ok(id);
     }
-    let lock = world.directories.state.join("images").join(format!("{}-{}.lock", engine.kind.program(), stage.name()));
-    let _lock = lock_exclusive(&lock, || {
-        term::say(&format!("waiting for another coco that builds the image for {}", stage.name()));
-    })?;
+    let words = format!("waiting for another coco that builds the image for {}", stage.name());
+    let _lock = lock_exclusive(&lock_path(world, engine, stage), waiting(words))?;
     match known(world, engine, stage)? {
         Some(id) => Ok(id),
-        None => build(world, engine, stage, Cache::Use),
+        None => {
+            tell_slow_storage(engine);
+            build(world, engine, stage, Cache::Use)
+        }
     }
 }
 
@@ -181,7 +205,7 @@ pub fn built(world: &World, engine: &Engine) -> Vec<Stage> {
 }
 
 /// podman falls back to this driver by itself, and then every run copies the whole image.
-fn tell_slow_storage(engine: &Engine) {
+pub fn tell_slow_storage(engine: &Engine) {
     if engine.kind == EngineKind::Podman
         && exec::ask(engine, &["info", "--format={{.Store.GraphDriverName}}"]).as_deref() == Some("vfs")
     {
@@ -193,62 +217,106 @@ fn tell_slow_storage(engine: &Engine) {
 
 /// Builds a stage and records it. Reports when the base image has changed since the last build.
 pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Result<String, Error> {
-    let failed =
-        |message: String, hint: &str| Error::Image { stage: stage.name().to_owned(), message, hint: hint.to_owned() };
     let base = base_image(world)?;
-    let containerfile = bundled::containerfile()?;
+    let standing_on = match stage {
+        Stage::Base => None,
+        _ => Some(built_base(world, engine)?),
+    };
     let context = world.directories.runtime.join(format!("build-{}", world.pid));
-    let _directory = exec::PrivateDirectory::make(&context)?;
-    write_atomically(&context.join("Containerfile"), containerfile.bytes())?;
+    let _directory = exec::PrivateDirectory::make(&context, Client::of(engine))?;
+    let containerfile = bundled::containerfile()?;
+    let text = std::str::from_utf8(containerfile.bytes()).unwrap_or_default();
+    write_atomically(&context.join("Containerfile"), steps::only(text, stage.parts()).as_bytes())?;
     write_atomically(&context.join("ca.crt"), &ca_certificates(world)?.unwrap_or_default())?;
-    let id_file = context.join("id");
-    let arguments = arguments(engine, stage, cache, &base, &context, &id_file);
+    let order = Order { stage, cache, base: &base, standing_on, owner: owner(world), context: &context };
     term::say(&format!("building the image for {} (once; it takes a minute or more)", stage.name()));
-    tell_slow_storage(engine);
-    let started = std::time::Instant::now();
+    let mut progress = Progress::new(format!("image {}", stage.name()), "preparing the build");
     let mut tail: Vec<String> = Vec::new();
-    let success = exec::build(&world.program, engine, &arguments, |line| {
-        if is_step(line) {
-            term::say(&format!("image {}: {}", stage.name(), shortened(line)));
+    let success = exec::build(&world.program, engine, &order.arguments(engine), |heard| {
+        if let Heard::Line(line) = heard {
+            steps::step(line).into_iter().for_each(|step| progress.step(step));
+            if tail.len() >= 40 {
+                tail.remove(0);
+            }
+            tail.push(line.to_owned());
         }
-        if tail.len() >= 40 {
-            tail.remove(0);
-        }
-        tail.push(line.to_owned());
+        progress.tick();
     })?;
     if !success {
-        term::print_foreign(&tail.join("\n"));
-        // What podman and docker say of a registry that does not answer, or does not have it.
-        let lacks_base = |line: &String| {
-            ["initializing source", "pull access denied", "failed to resolve source"]
-                .iter()
-                .any(|words| line.contains(words))
-        };
-        let mut missing = helpers::missing_in(&tail.join("\n"));
-        if missing.is_empty() {
-            missing = discover::missing_helpers(engine, Start { rootful: world.uid == 0, engine_network: false });
-        }
-        let hint = if let Some(hint) = helpers::hint(&missing) {
-            hint
-        } else if tail.iter().any(lacks_base) {
-            format!("{base} can't be pulled: load it by hand; the README says how to make it without a registry")
-        } else if world.variable("COCO_CA_BUNDLE").is_none() {
-            "its last words stand above; where TLS is re-signed, COCO_CA_BUNDLE names the CA bundle".to_owned()
-        } else {
-            "its last words stand above".to_owned()
-        };
-        return Err(failed(format!("{} build failed", engine.kind.program()), &hint));
+        return Err(failed_build(world, engine, stage, &base, &tail));
     }
-    let id = read_limited(&id_file, 256)
+    let id = built_id(stage, &order.id_file())?;
+    remove_scrap(world, engine, stage);
+    record(world, engine, stage, &base, &id)?;
+    term::say(&format!("image {}: built in {:.0} s", stage.name(), progress.elapsed().as_secs_f32()));
+    Ok(id)
+}
+
+/// The base that the other stages stand on, built when the engine does not have it.
+fn built_base(world: &World, engine: &Engine) -> Result<String, Error> {
+    let words = "waiting for another coco that builds the image for base".to_owned();
+    let _lock = lock_exclusive(&lock_path(world, engine, Stage::Base), waiting(words))?;
+    let id = match known(world, engine, Stage::Base)? {
+        Some(id) if !forget_if_gone(world, engine, Stage::Base, &id)? => id,
+        _ => build(world, engine, Stage::Base, Cache::Use)?,
+    };
+    match engine.kind {
+        EngineKind::Podman => Ok(id),
+        // docker's builder takes no id, so the name is made to lead to it.
+        EngineKind::Docker => {
+            let answer = exec::answer(engine, &["image", "tag", &id, &Stage::Base.tag()])?;
+            if answer.code == Some(0) {
+                Ok(Stage::Base.tag())
+            } else {
+                Err(failed_build(world, engine, Stage::Base, &id, &[answer.words]))
+            }
+        }
+    }
+}
+
+/// What the engine said, and what can be done about it.
+fn failed_build(world: &World, engine: &Engine, stage: Stage, base: &str, tail: &[String]) -> Error {
+    term::print_foreign(&tail.join("\n"));
+    // What podman and docker say of a registry that does not answer, or does not have it.
+    let lacks_base = |line: &String| {
+        ["initializing source", "pull access denied", "failed to resolve source"]
+            .iter()
+            .any(|words| line.contains(words))
+    };
+    let mut missing = helpers::missing_in(&tail.join("\n"));
+    if missing.is_empty() {
+        missing = discover::missing_helpers(engine, Start { rootful: world.uid == 0, engine_network: false });
+    }
+    let hint = if let Some(hint) = helpers::hint(&missing) {
+        hint
+    } else if tail.iter().any(lacks_base) {
+        format!("{base} can't be pulled: load it by hand; the README says how to make it without a registry")
+    } else if world.variable("COCO_CA_BUNDLE").is_none() {
+        "see its output above; where TLS is re-signed, COCO_CA_BUNDLE names the CA bundle".to_owned()
+    } else {
+        "see its output above".to_owned()
+    };
+    Error::Image { stage: stage.name().to_owned(), message: format!("{} build failed", engine.kind.program()), hint }
+}
+
+/// The id that the engine has written.
+fn built_id(stage: Stage, id_file: &Path) -> Result<String, Error> {
+    let id = read_limited(id_file, 256)
         .ok()
         .flatten()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .map(|id| id.trim().to_owned());
-    let id = id.filter(|id| is_image_id(id)).ok_or_else(|| {
-        failed("the engine reports no image id".to_owned(), "try again, or try another engine with COCO_RUNTIME")
+    let id = id.filter(|id| is_image_id(id)).ok_or_else(|| Error::Image {
+        stage: stage.name().to_owned(),
+        message: "the engine reports no image id".to_owned(),
+        hint: "try again, or try another engine with COCO_RUNTIME".to_owned(),
     })?;
-    let id = if id.contains(':') { id } else { format!("sha256:{id}") };
-    let base_digest = exec::ask(engine, &["image", "inspect", "--format={{.Id}}", &base]).unwrap_or_default();
+    Ok(if id.contains(':') { id } else { format!("sha256:{id}") })
+}
+
+/// Records a built stage.
+fn record(world: &World, engine: &Engine, stage: Stage, base: &str, id: &str) -> Result<(), Error> {
+    let base_digest = exec::ask(engine, &["image", "inspect", "--format={{.Id}}", base]).unwrap_or_default();
     let path = record_path(world, engine, stage);
     if let Some(old) = read(&path)
         && old.base == base
@@ -256,64 +324,76 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
         // An engine that could not tell has not said that anything changed.
         && ![&old.base_digest, &base_digest].iter().any(|digest| digest.is_empty())
     {
-        term::note(
-            "warning",
-            &format!("the base image {base} has changed: it was {}, it is {base_digest}", old.base_digest),
-        );
+        let words = format!("the base image {base} has changed: it was {}, it is {base_digest}", old.base_digest);
+        term::note("warning", &words);
     }
-    write_json(
-        &path,
-        &json!({"id": id, "containerfile": bundled::containerfile_digest(), "base": base, "base_digest": base_digest}),
-    )?;
-    term::say(&format!("image {}: built in {:.0} s", stage.name(), started.elapsed().as_secs_f32()));
-    Ok(id)
+    let containerfile = bundled::containerfile_digest();
+    write_json(&path, &json!({"id": id, "containerfile": containerfile, "base": base, "base_digest": base_digest}))
 }
 
-/// The engine's arguments for a build.
-fn arguments(engine: &Engine, stage: Stage, cache: Cache, base: &str, context: &Path, id_file: &Path) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["build".into()];
-    if engine.kind == EngineKind::Podman {
-        // podman asks for more than its own hard limit unless told, and fails where it may not.
-        let (_, files) = limits(Resource::Nofile);
-        let (_, processes) = limits(Resource::Nproc);
-        let processes = processes.min(32_768);
-        arguments.push(format!("--ulimit=nofile={files}:{files}").into());
-        arguments.push(format!("--ulimit=nproc={processes}:{processes}").into());
-    }
-    if cache == Cache::Ignore {
-        arguments.push("--no-cache".into());
-    }
-    let path = |option: &str, path: &Path| {
-        let mut text = OsString::from(option);
-        text.push(path);
-        text
-    };
-    arguments.push(format!("--build-arg=BASE_IMAGE={base}").into());
-    arguments.push(format!("--target={}", stage.name()).into());
-    arguments.push(format!("--tag={}", stage.tag()).into());
-    arguments.push(path("--iidfile=", id_file));
-    arguments.push(path("--file=", &context.join("Containerfile")));
-    arguments.push(context.into());
-    arguments
+/// One build.
+struct Order<'a> {
+    stage: Stage,
+    cache: Cache,
+    base: &'a str,
+    /// The id of coco's own base, for every other stage.
+    standing_on: Option<String>,
+    owner: String,
+    context: &'a Path,
 }
 
-/// A line that tells how far a build is: podman's and docker's.
-fn is_step(line: &str) -> bool {
-    let step = line.contains("STEP ") || line.starts_with("Step ") || (line.starts_with('#') && line.contains('['));
-    // The steps that take no time are not worth a line.
-    step && [": RUN", ": FROM", "] RUN", "] FROM"].iter().any(|word| line.contains(word))
-}
+impl Order<'_> {
+    fn id_file(&self) -> PathBuf {
+        self.context.join("id")
+    }
 
-/// A step's beginning; a whole script on one line tells nothing.
-fn shortened(line: &str) -> String {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let text = words.join(" ");
-    if text.chars().count() <= 90 { text } else { text.chars().take(89).chain(['…']).collect() }
+    /// The engine's arguments.
+    fn arguments(&self, engine: &Engine) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["build".into()];
+        if engine.kind == EngineKind::Podman {
+            // podman asks for more than its own hard limit unless told, and fails where it may not.
+            let (_, files) = limits(Resource::Nofile);
+            let (_, processes) = limits(Resource::Nproc);
+            let processes = processes.min(32_768);
+            arguments.push(format!("--ulimit=nofile={files}:{files}").into());
+            arguments.push(format!("--ulimit=nproc={processes}:{processes}").into());
+            // Else it keeps an image for each step, and of the stage that fetches mise most of a gigabyte.
+            arguments.push("--layers=false".into());
+        }
+        arguments.push("--force-rm".into());
+        if self.cache == Cache::Ignore {
+            arguments.push("--no-cache".into());
+        }
+        let path = |option: &str, path: &Path| {
+            let mut text = OsString::from(option);
+            text.push(path);
+            text
+        };
+        match &self.standing_on {
+            None => {
+                arguments.push(format!("--build-arg=BASE_IMAGE={}", self.base).into());
+                arguments.push(format!("--build-arg=COCO_OWNER={}", self.owner).into());
+            }
+            Some(id) => arguments.push(format!("--build-arg=COCO_BASE={id}").into()),
+        }
+        arguments.push(format!("--label={OWNER_LABEL}={}", self.owner).into());
+        arguments.push(format!("--target={}", self.stage.name()).into());
+        arguments.push(format!("--tag={}", self.stage.tag()).into());
+        arguments.push(path("--iidfile=", &self.id_file()));
+        arguments.push(path("--file=", &self.context.join("Containerfile")));
+        arguments.push(self.context.into());
+        arguments
+    }
 }
 
 fn is_image_id(text: &str) -> bool {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Held by who builds the stage.
+pub fn lock_path(world: &World, engine: &Engine, stage: Stage) -> PathBuf {
+    world.directories.state.join("images").join(format!("{}-{}.lock", engine.kind.program(), stage.name()))
 }
 
 fn record_path(world: &World, engine: &Engine, stage: Stage) -> PathBuf {

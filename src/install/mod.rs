@@ -18,6 +18,7 @@ use crate::protocol::control::Installed;
 use crate::sys::files::make_private;
 use crate::sys::lock::{lock_exclusive, lock_unused};
 use crate::sys::remove_tree::remove_tree;
+use crate::term::progress::waiting;
 use crate::{exec, explain, term};
 
 pub mod image;
@@ -66,9 +67,8 @@ fn install(job: &Job, image: &str, version: Version) -> Result<Record, Error> {
     let Job { world, policy, .. } = *job;
     let volumes = job.volumes();
     let own = volumes.tool(&policy.tool);
-    let _lock = lock_exclusive(&volumes.install_lock(&policy.tool), || {
-        term::say(&format!("waiting for another coco that installs {}", policy.tool));
-    })?;
+    let words = format!("waiting for another coco that installs {}", policy.tool);
+    let _lock = lock_exclusive(&volumes.install_lock(&policy.tool), waiting(words))?;
     if version == Version::AsRecorded
         && let Some(record) = installed(job, image)
     {
@@ -142,9 +142,8 @@ fn phases(
     };
     let mut runtimes = Installed::default();
     if !policy.installation.runtimes.is_empty() {
-        let _lock = lock_exclusive(&job.volumes().runtimes_lock(), || {
-            term::say("waiting for another coco that installs runtimes");
-        })?;
+        let words = "waiting for another coco that installs runtimes".to_owned();
+        let _lock = lock_exclusive(&job.volumes().runtimes_lock(), waiting(words))?;
         runtimes = checked(exec::install(&plan::install_runtimes(job, image), tool, log, network)?)?;
     }
     let plan = plan::install_tool(job, image, data, &runtimes, pinned);

@@ -4,7 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{CONTROL_SOCKET, HOSTS, Job, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RunFile};
+use super::{
+    CONTROL_SOCKET, HOSTS, Job, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RUN_LABEL, RunFile,
+};
 use crate::config::{Access, Relabel};
 use crate::engine::EngineKind;
 use crate::facts::SeLinux;
@@ -95,6 +97,7 @@ impl<'a> Builder<'a> {
         self.option("--sig-proxy=false");
         self.option("--hostname=coco");
         self.option(format!("--label=coco.tool={}", policy.tool));
+        self.option(joined(&format!("--label={RUN_LABEL}="), self.run_directory.as_os_str()));
         self.option("--security-opt=no-new-privileges");
         // What an engine's configuration could set otherwise; init checks the outcome.
         self.option("--ipc=private");

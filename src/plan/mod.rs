@@ -54,6 +54,9 @@ pub struct Plan {
     pub streams: Streams,
 }
 
+/// On a container: the run's own directory, which is locked for as long as its coco lives.
+pub const RUN_LABEL: &str = "coco.run";
+
 /// The control connection's socket, in the run's own directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
 /// The network channel's socket, in the run's own directory.

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::files::make_private;
 use crate::error::Error;
@@ -12,8 +14,12 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Lock(File);
 
-/// Waits for the only lock on `path`, a file that is made when missing.
-pub fn lock_exclusive(path: &Path, waiting: impl FnOnce()) -> Result<Lock, Error> {
+/// How often a lock that another process holds is asked for.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Waits for the only lock on `path`, a file that is made when missing. Calls `waiting` again and again while another
+/// process holds it.
+pub fn lock_exclusive(path: &Path, mut waiting: impl FnMut()) -> Result<Lock, Error> {
     if let Some(parent) = path.parent() {
         make_private(parent)?;
     }
@@ -26,15 +32,14 @@ pub fn lock_exclusive(path: &Path, waiting: impl FnOnce()) -> Result<Lock, Error
         .mode(0o600)
         .open(path)
         .map_err(Error::io("open", path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            waiting();
-            file.lock().map_err(Error::io("lock", path))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock(file)),
+            Err(fs::TryLockError::WouldBlock) => waiting(),
+            Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
         }
-        Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
+        thread::sleep(LOCK_INTERVAL);
     }
-    Ok(Lock(file))
 }
 
 /// Marks a directory as in use by this process, beside others.
@@ -101,25 +106,27 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         let done = AtomicBool::new(false);
-        let removed = std::thread::scope(|scope| {
+        let (held, removed) = std::thread::scope(|scope| {
             let remover = scope.spawn(|| {
                 let mut removed = 0;
                 while !done.load(Ordering::Relaxed) {
                     if let Ok(Some(_lock)) = lock_unused(&path) {
                         removed += usize::from(fs::remove_dir(&path).is_ok());
                     }
+                    std::thread::sleep(std::time::Duration::from_micros(300));
                 }
                 removed
             });
+            let mut held = 0;
             for _ in 0..200 {
-                let lock = make_in_use(&path).unwrap();
-                assert!(path.is_dir() && lock_unused(&path).is_err());
+                let lock = make_in_use(&path);
+                held += usize::from(lock.is_ok() && path.is_dir() && lock_unused(&path).is_err());
                 drop(lock);
                 std::thread::sleep(std::time::Duration::from_micros(200));
             }
             done.store(true, Ordering::Relaxed);
-            remover.join().unwrap()
+            (held, remover.join().unwrap())
         });
-        assert!(removed > 0);
+        assert!(held == 200 && removed > 0, "{held} {removed}");
     }
 }

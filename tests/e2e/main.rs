@@ -22,6 +22,8 @@ mod install;
 #[cfg(test)]
 mod language_server;
 #[cfg(test)]
+mod leftovers;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod missing_helpers;

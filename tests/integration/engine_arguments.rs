@@ -337,7 +337,7 @@ pub fn numbered(arguments: Vec<OsString>) -> Vec<OsString> {
             let bytes = argument.as_bytes();
             let Some(at) = bytes.windows(marker.len()).position(|window| window == marker) else { return argument };
             let (before, rest) = bytes.split_at(at + marker.len());
-            let after = &rest[rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap()..];
+            let after = &rest[rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len())..];
             OsString::from_vec([before, b"N", after].concat())
         })
         .collect()

@@ -118,12 +118,12 @@ fn a_base_image_is_a_reference_and_never_an_option() {
     assert!(world.calls().is_empty());
     world.set("COCO_BASE_IMAGE", "localhost/base:1");
     // The build fails, as the engine makes no image; what counts is how it was asked.
-    let ended = world.coco(["run", "probe"]).fails(125, "the image for python: ");
+    let ended = world.coco(["run", "probe"]).fails(125, "the image for base: ");
     assert!(ended.stderr.contains("podman build failed"), "{ended:?}");
     let builds: Vec<_> = world.calls().into_iter().filter(|call| call.arguments[0] == "build").collect();
     assert_eq!(builds.len(), 1);
     assert!(builds[0].has("--build-arg=BASE_IMAGE=localhost/base:1"), "{builds:?}");
-    assert!(builds[0].has("--target=python"), "{builds:?}");
+    assert!(builds[0].has("--target=base"), "{builds:?}");
 }
 
 #[test]

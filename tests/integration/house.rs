@@ -36,10 +36,12 @@ fn sources() -> Vec<Source> {
     walk(&root, &mut found);
     found.sort();
     let code = found.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
-    code.map(|path| (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap()))
-        .filter(|(path, _)| !path.split('/').any(|part| part == "tests" || part == "tests.rs"))
-        .map(|(path, text)| Source { path, text: text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned() })
-        .collect()
+    code.map(|path| {
+        (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap())
+    })
+    .filter(|(path, _)| !path.split('/').any(|part| part == "tests" || part == "tests.rs"))
+    .map(|(path, text)| Source { path, text: text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned() })
+    .collect()
 }
 
 /// The room that a file is in: its first directory, or the file itself.

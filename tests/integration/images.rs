@@ -71,13 +71,13 @@ fn a_stage_is_built_on_first_need_and_once() {
     let world = world();
     let ended = run(&world, "probe");
     assert!(ended.stderr.contains("coco: building the image for python"), "{ended:?}");
-    assert_eq!(image(&world), id(0));
-    assert_eq!(asked(&world), ["build", "image", "info", "run"]);
+    assert_eq!(image(&world), id(1));
+    assert_eq!(asked(&world), ["build", "build", "image", "image", "info", "run"], "the base, and what stands on it");
     assert_eq!(run(&world, "probe").stderr.matches("building").count(), 0);
-    assert_eq!(image(&world), id(0));
+    assert_eq!(image(&world), id(1));
     assert_eq!(asked(&world), ["run"], "one call of the engine and no more");
     run(&world, "script");
-    assert_eq!(image(&world), id(1));
+    assert_eq!(image(&world), id(2));
     let build = world.calls().into_iter().find(|call| call.arguments[0] == "build").unwrap();
     assert!(build.has("--target=node") && build.has("--tag=localhost/coco:node"), "{build:?}");
 }
@@ -89,8 +89,8 @@ fn another_base_image_is_built_anew() {
     let _ = asked(&world);
     world.set("COCO_BASE_IMAGE", "localhost/other:1");
     run(&world, "probe");
-    assert_eq!(image(&world), id(1));
-    assert_eq!(asked(&world), ["build", "image", "info", "run"]);
+    assert_eq!(image(&world), id(3));
+    assert_eq!(asked(&world), ["build", "build", "image", "image", "info", "run"]);
     world.unset("COCO_BASE_IMAGE");
     world.set("COCO_IMAGE", "localhost/mine:1");
     run(&world, "probe");
@@ -104,11 +104,11 @@ fn a_broken_record_is_no_image() {
     run(&world, "probe");
     let record = world.path("state/coco/images/podman-python.json");
     let good = fs::read_to_string(&record).unwrap();
-    for bad in [String::new(), "{".to_owned(), good.replace(&id(0), "--privileged"), good.replace("sha256:", "evil/")] {
+    for bad in [String::new(), "{".to_owned(), good.replace(&id(1), "--privileged"), good.replace("sha256:", "evil/")] {
         let _ = asked(&world);
         fs::write(&record, &bad).unwrap();
         run(&world, "probe");
-        assert_eq!(asked(&world), ["build", "image", "info", "run"], "{bad}");
+        assert_eq!(asked(&world), ["build", "image", "image", "info", "run"], "{bad}");
     }
 }
 
@@ -121,7 +121,7 @@ fn an_image_that_the_engine_has_lost_is_built_again() {
     // It is there: the engine failed for another reason, and nothing is built.
     run(&world, "probe");
     assert_eq!(asked(&world), ["image", "run"]);
-    fs::remove_file(world.path("images").join(id(0).trim_start_matches("sha256:"))).unwrap();
+    fs::remove_file(world.path("images").join(id(1).trim_start_matches("sha256:"))).unwrap();
     let ended = world.coco(["run", "probe"]);
     assert_eq!(ended.code, Some(126), "{ended:?}");
     assert!(ended.stderr.contains("building the image for python"), "{ended:?}");
@@ -148,13 +148,13 @@ fn an_engine_that_can_not_tell_has_lost_nothing() {
 fn a_failed_build_says_what_the_engine_said_and_leaves_no_record() {
     let world = world();
     fs::write(world.path("broken"), "STEP 1: no space left\n").unwrap();
-    let ended = world.coco(["run", "probe"]).fails(125, "the image for python: podman build failed");
+    let ended = world.coco(["run", "probe"]).fails(125, "the image for base: podman build failed");
     assert!(ended.stderr.contains("STEP 1: no space left") && ended.hint().contains("COCO_CA_BUNDLE"), "{ended:?}");
     let words = "Error: creating build container: initializing source docker://debian:forky-slim: no such host\n";
     fs::write(world.path("broken"), words).unwrap();
-    let ended = world.coco(["run", "probe"]).fails(125, "the image for python: podman build failed");
+    let ended = world.coco(["run", "probe"]).fails(125, "the image for base: podman build failed");
     assert!(ended.hint().contains("forky-slim can't be pulled"), "{ended:?}");
-    assert!(!world.path("state/coco/images/podman-python.json").exists());
+    assert!(!world.path("state/coco/images/podman-base.json").exists());
     assert_eq!(fs::read_dir(world.path("runtime/coco")).unwrap().count(), 0, "the build's files are removed");
     fs::remove_file(world.path("broken")).unwrap();
     run(&world, "probe");
@@ -181,12 +181,8 @@ fn rebuild_ignores_the_cache_and_reports_a_moved_base() {
     let same = world.coco(["rebuild"]).exits(0);
     assert!(!same.stderr.contains("warning"), "{same:?}");
     let builds: Vec<_> = world.calls().into_iter().filter(|call| call.arguments[0] == "build").collect();
-    assert_eq!(builds.len(), 2);
-    assert_eq!(
-        builds.iter().filter(|build| build.has("--no-cache")).count(),
-        1,
-        "later stages stand on the first one's layers"
-    );
+    assert_eq!(builds.len(), 3);
+    assert_eq!(builds.iter().filter(|build| build.has("--no-cache")).count(), 1, "the stages stand on the base");
     fs::write(world.path("base"), "digest-2").unwrap();
     let moved = world.coco(["rebuild"]).exits(0);
     assert!(moved.stderr.contains("has changed: it was digest-1, it is digest-2"), "{moved:?}");
@@ -215,4 +211,33 @@ fn a_ca_bundle_reaches_the_build() {
     write_program(&engine, &script.replacen("        for argument; do", &copy, 1));
     run(&world, "probe");
     assert_eq!(fs::read_to_string(seen).unwrap(), CERTIFICATE);
+}
+
+/// An engine keeps what a newer build has replaced; another user's, and what has a name or a record, stays.
+#[test]
+fn prune_removes_images_that_nothing_uses() {
+    let world = world();
+    run(&world, "probe");
+    let engine = world.path("engines/podman");
+    let script = fs::read_to_string(&engine).unwrap();
+    let listed = format!(
+        "    \"image ls\") case \"$*\" in *coco.owner=*) echo {}; echo {}; echo sha256:feed ;; *coco.scrap=*) echo sha256:beef ;; esac ;;\n    \"image rm\") ;;\n    \"image inspect\")\n",
+        id(0),
+        id(1)
+    );
+    write_program(&engine, &script.replacen("    \"image inspect\")\n", &listed, 1));
+    world.forget_calls();
+    let ended = world.coco(["prune"]).exits(0);
+    assert!(ended.stderr.contains("coco: removed from podman: 2 images that nothing uses\n"), "{ended:?}");
+    let calls = world.calls();
+    let mut removed: Vec<&str> = calls
+        .iter()
+        .filter(|call| call.arguments[..2] == ["image", "rm"])
+        .map(|call| call.arguments[2].to_str().unwrap())
+        .collect();
+    removed.sort_unstable();
+    assert_eq!(removed, ["sha256:beef", "sha256:feed"]);
+    let asked: Vec<_> = calls.iter().filter(|call| call.arguments[..2] == ["image", "ls"]).collect();
+    assert_eq!(asked.len(), 2);
+    assert!(asked.iter().all(|call| call.has("--filter=dangling=true")), "{asked:?}");
 }

@@ -39,6 +39,8 @@ mod no_home;
 #[cfg(test)]
 mod operands;
 #[cfg(test)]
+mod progress;
+#[cfg(test)]
 mod prune;
 #[cfg(test)]
 mod reading;

@@ -411,7 +411,10 @@ fn a_new_key_is_never_a_dead_end() {
     let removed = store.world.coco(["key", "remove", "acme"]).exits(0);
     assert!(removed.text().contains("not signed by a trusted key any more; coco update tool"), "{removed:?}");
     let asked = store.world.coco(["update"]).exits(1);
-    assert!(asked.text().contains("  + installs npm:tool\n") && asked.stderr.contains("the new file grants more"), "{asked:?}");
+    assert!(
+        asked.text().contains("  + installs npm:tool\n") && asked.stderr.contains("the new file grants more"),
+        "{asked:?}"
+    );
     let agreed = store.world.coco(["update", "--yes", "tool"]).exits(0);
     assert!(agreed.text().contains("yours is kept as") && agreed.text().contains("yours -> revision 2"), "{agreed:?}");
     store.world.coco(["verify"]).exits(0);
@@ -506,7 +509,10 @@ fn a_number_makes_no_key() {
     store.world.coco(["key", "remove", "acme"]).exits(0);
     store.world.coco(add).exits(0);
     let asked = store.world.coco(["update", "--from", &elsewhere, "--force", "tool"]).exits(1);
-    assert!(asked.text().contains("  + installs npm:tool\n") && asked.stderr.contains("the new file grants more"), "{asked:?}");
+    assert!(
+        asked.text().contains("  + installs npm:tool\n") && asked.stderr.contains("the new file grants more"),
+        "{asked:?}"
+    );
     store.world.coco(["get", "--from", &elsewhere, "new"]).fails(1, "no tool new");
     store.world.coco(["key", "remove", "twin"]).exits(0);
     trust(&store.world, "acme-again", &acme);

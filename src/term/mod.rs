@@ -10,6 +10,8 @@ use std::path::Path;
 
 use crate::names::is_invisible;
 
+pub mod progress;
+
 /// The longest message, in bytes: its subject may come from outside and have any length.
 const MAX_MESSAGE: usize = 4096;
 
