@@ -76,7 +76,7 @@ unit: ## unit, golden, property and integration tests; no engine needed
 	$(CARGO) test --locked --lib --test integration --test laws
 
 e2e: build ## end to end on every engine of this machine
-	$(REACHED) $(CARGO) test --locked --test e2e
+	$(REACHED) bash scripts/engine-tests.sh $(CARGO) e2e
 
 attacks: build ## every attack, on every engine of this machine
 	$(REACHED) bash scripts/attacks.sh $(CARGO)

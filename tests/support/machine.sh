@@ -404,8 +404,7 @@ dockerd_command() {
     case $1 in
         start) dockerd_start ;;
         stop) dockerd_stop ;;
-        *) die 'usage: machine.sh reach FILE           check that that user can run this program from where the tests put it
-machine.sh dockerd start|stop' ;;
+        *) die 'usage: machine.sh dockerd start|stop' ;;
     esac
 }
 
