@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
 use crate::error::Error;
@@ -72,7 +74,7 @@ fn shown(value: &Value) -> String {
 
 /// The lines of a file, which may be missing. Lines that are not UTF-8 or too long are left out.
 fn lines(path: &Path) -> Result<Vec<String>, Error> {
-    let file = match File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
+    let file = match File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("read", path)(error)),

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::programs::{Client, answer_of};
+use super::engine::{Client, answer_of};
 use crate::plan::RUN_LABEL;
 use crate::sys::lock::lock_unused;
 

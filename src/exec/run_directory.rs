@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::containers;
-use super::programs::Client;
+use super::engine::Client;
 use crate::error::Error;
 use crate::plan::{Plan, RunFile};
 use crate::sys::files::{make_private, read_limited};
@@ -137,7 +137,7 @@ fn own_and_private(path: &Path) -> Result<(), Error> {
     {
         let metadata = fs::symlink_metadata(directory).map_err(Error::io("look at", directory))?;
         let good =
-            metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
+            metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
         if !good {
             return Err(Error::Environment {
                 name: "XDG_RUNTIME_DIR",

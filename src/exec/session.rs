@@ -1,198 +1,58 @@
-//! Carries out plans: the only place on the host that starts processes.
-//!
-//! The engine's client runs beside coco, which delivers signals to the helper over the control
-//! connection. Losing that connection is how the helper learns that coco is gone, so SIGKILL of
-//! coco takes the sandbox down as surely as a polite exit. Signals are blocked only after the
-//! engine was started: the engine must not inherit a blocked mask.
+//! One container's life: the engine's client, the control connection, and the signals in between.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{Termios, tcgetattr};
 
+use super::containers;
+use super::engine::Client;
+use super::getent::resolver;
+use super::parent::{self, Parent};
+use super::run_directory::RunDirectory;
+use super::signals::{HANDLED, Mask, ignored_signals};
+use super::terminal;
 use crate::error::Error;
 use crate::network::log::Summary;
 use crate::network::proxy::{self, Proxy};
 use crate::plan::{CONTROL_SOCKET, NETWORK_SOCKET, Plan};
-use crate::protocol::control::{self, Deliver, Installed, Message, Streams, Task};
+use crate::protocol::control::{self, Deliver, Installed, Message, Streams};
 use crate::sys::files::make_private;
 use crate::sys::lock::{Lock, make_in_use};
-use crate::sys::proc_status::ProcStatus;
 use crate::term;
 use crate::term::progress::{Progress, TICK};
 
-mod caller;
-mod containers;
-mod programs;
-mod run_directory;
-mod terminal;
-
-use caller::Caller;
-pub use containers::remove_left;
-use programs::resolver;
-pub use programs::{Answer, Client, Fetched, Heard, answer, ask, build, fetch, guard, passwd};
-pub use run_directory::PrivateDirectory;
-use run_directory::RunDirectory;
-
-/// Set for the engine: whoever finds it set was started by an engine that coco started.
-pub const RECURSION_GUARD: &str = "COCO_RECURSION_GUARD";
-
 /// How long a tool may go on after the terminal was closed.
 const HANGUP_GRACE: Duration = Duration::from_secs(1);
-/// How long the helper may take over one message, once it has begun.
+/// How often a deadline is looked at.
+const DEADLINE_TICK: Duration = Duration::from_millis(100);
+/// How long init may take over one message, once it has begun.
 const MESSAGE_TIME: Duration = Duration::from_secs(2);
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Outcome {
-    /// The tool's exit code; 128+n for a signal.
-    Exited(u8),
-    /// The engine failed before the helper was there, with this exit code.
-    EngineFailed(u8),
-}
-
-/// Runs the tool, with the caller's own standard streams; also tells what its network was used for.
-pub fn run(plan: &Plan, parent: u32) -> Result<(Outcome, Summary), Error> {
-    let mut command = engine_command(plan);
-    let pump = match plan.streams {
-        // The engine's client reads the terminal and sets it raw, so it shares coco's place in the
-        // foreground; the terminal then sends no signals for keys.
-        Streams::Terminal => Pump::None,
-        Streams::Pipes => {
-            // The terminal's signals are for coco alone, which delivers them once.
-            command.process_group(0);
-            if io::IsTerminal::is_terminal(&io::stdin()) { Pump::Stdin } else { Pump::None }
-        }
-    };
-    if pump == Pump::Stdin {
-        command.stdin(Stdio::piped());
-    }
-    let mut session = Session::start(plan, command)?;
-    if pump == Pump::Stdin
-        && let Some(pipe) = session.engine.stdin.take()
-    {
-        terminal::pump(pipe);
-    }
-    // Who asked for hangups to be ignored meant this one as well.
-    if plan.streams == Streams::Pipes && !ignored_signals().contains(&Signal::SIGHUP) {
-        session.caller = Caller::of(parent);
-    }
-    session.progress =
-        Some(Progress::new("", format!("waiting for {} to start the sandbox", term::path(&plan.program))));
-    session.wait()?;
-    let summary = session.finish_network();
-    let outcome = match std::mem::take(&mut session.end) {
-        End { refused: Some((message, hint)), .. } => return Err(Error::Sandbox { message, hint }),
-        End { cancelled: Some(signal), .. } => Outcome::Exited(signal_code(signal)),
-        End { exited: Some(code), .. } => Outcome::Exited(code),
-        End { connected: true, status, .. } => Outcome::Exited(exit_code(status)),
-        End { status, .. } if exit_code(status) == control::EXIT_UNREACHABLE => return Err(unreachable()),
-        End { status, .. } => Outcome::EngineFailed(exit_code(status)),
-    };
-    Ok((outcome, summary))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pump {
-    None,
-    Stdin,
-}
-
-/// Carries out a part of the install phase; what the engine and the installer print goes to `log`.
-/// What the network was used for is added to `network`, also when the rest fails.
-///
-/// # Errors
-/// Whatever kept the helper from reporting success. [`Error::Engine`] when it never came up.
-pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Result<Installed, Error> {
-    let file = fs::File::options().create(true).append(true).open(log).map_err(Error::io("open", log))?;
-    let mut command = engine_command(plan);
-    let copy = file.try_clone().map_err(Error::io("open", log))?;
-    command.process_group(0).stdin(Stdio::null()).stdout(copy).stderr(file);
-    let mut session = Session::start(plan, command)?;
-    session.patience = Patience::EndsWithTheFirstSignal;
-    session.progress = Some(Progress::new(tool, installing(&plan.launch.task)));
-    let waited = session.wait();
-    network.add(session.finish_network());
-    waited?;
-    let failed = |message: String, hint: String| Error::Install { tool: tool.to_owned(), message, hint };
-    match std::mem::take(&mut session.end) {
-        End { cancelled: Some(signal), .. } => {
-            Err(Error::Interrupted { what: format!("the installation of {tool}"), signal: signal as i32 })
-        }
-        End { refused: Some((message, hint)), .. } => Err(failed(message, hint)),
-        End { installed: Some(installed), .. } => Ok(installed),
-        End { connected: true, status, .. } => Err(failed(
-            format!("the installation ended without a result ({status:?})"),
-            "start the tool again to install it".to_owned(),
-        )),
-        End { status, .. } if exit_code(status) == control::EXIT_UNREACHABLE => Err(unreachable()),
-        End { status, .. } => Err(Error::Engine {
-            message: format!(
-                "{} could not start the sandbox (exit code {})",
-                term::path(&plan.program),
-                exit_code(status)
-            ),
-            hint: "its own words stand above".to_owned(),
-        }),
-    }
-}
-
-/// What an installation does, in words.
-fn installing(task: &Task) -> String {
-    let list = |names: &[OsString]| names.iter().map(|name| term::os(name)).collect::<Vec<_>>().join(", ");
-    match task {
-        Task::InstallTool { apt, specifiers, .. } if !apt.is_empty() => {
-            format!("installing Debian's {}, then {}", list(apt), list(specifiers))
-        }
-        Task::InstallTool { specifiers, .. } | Task::InstallRuntimes { specifiers } => {
-            format!("installing {}", list(specifiers))
-        }
-        Task::Run { program, .. } => format!("running {}", term::os(program)),
-    }
-}
-
-/// The helper was there, and nobody had let go of it.
-fn unreachable() -> Error {
-    Error::Sandbox {
-        message: "the sandbox can't reach coco".to_owned(),
-        hint: "the engine must run on this machine and kernel, not in a virtual machine".to_owned(),
-    }
-}
-
-fn engine_command(plan: &Plan) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
-    let mut command = Command::new(&plan.program);
-    command.args(&plan.arguments).env_clear().envs(plan.environment.iter().map(|(name, value)| (name, value)));
-    command.env(RECURSION_GUARD, "1");
-    command
-}
 
 /// How a session ended, as far as it is known.
 #[derive(Debug, Default)]
-struct End {
-    connected: bool,
-    cancelled: Option<Signal>,
-    exited: Option<u8>,
-    refused: Option<(String, String)>,
-    installed: Option<Installed>,
-    status: Option<ExitStatus>,
+pub struct End {
+    pub connected: bool,
+    pub cancelled: Option<Signal>,
+    pub exited: Option<u8>,
+    pub refused: Option<(String, String)>,
+    pub installed: Option<Installed>,
+    pub status: Option<ExitStatus>,
 }
 
 /// What a signal that asks to end does to a sandbox that is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
+pub enum Patience {
     /// The tool gets it and decides, as the bare tool would.
     ToolDecides,
     /// The sandbox goes down: an installation is simply begun anew.
@@ -200,28 +60,28 @@ enum Patience {
 }
 
 /// One container's life.
-struct Session<'a> {
+pub struct Session<'a> {
     plan: &'a Plan,
     /// The caller's terminal as it was, when the sandbox gets one of its own.
     settings: Option<Termios>,
-    engine: Child,
+    pub engine: Child,
     signals: SignalFd,
     _mask: Mask,
     listener: Option<UnixListener>,
-    helper: Option<UnixStream>,
+    init: Option<UnixStream>,
     deadline: Option<Instant>,
-    patience: Patience,
-    caller: Caller,
+    pub patience: Patience,
+    pub caller: Parent,
     /// What is told while nothing happens.
-    progress: Option<Progress>,
-    end: End,
+    pub progress: Option<Progress>,
+    pub end: End,
     proxy: Option<Proxy>,
     _directory: RunDirectory,
     _locks: Vec<Lock>,
 }
 
 impl<'a> Session<'a> {
-    fn start(plan: &'a Plan, mut command: Command) -> Result<Self, Error> {
+    pub fn start(plan: &'a Plan, mut command: Command) -> Result<Self, Error> {
         let locks = plan.in_use.iter().map(|path| make_in_use(path)).collect::<Result<_, _>>()?;
         for directory in &plan.directories {
             make_private(directory)?;
@@ -267,10 +127,10 @@ impl<'a> Session<'a> {
             signals,
             _mask: mask,
             listener: Some(listener),
-            helper: None,
+            init: None,
             deadline: None,
             patience: Patience::ToolDecides,
-            caller: Caller::Unwatched,
+            caller: Parent::Unwatched,
             progress: None,
             end: End::default(),
             _directory: directory,
@@ -279,12 +139,12 @@ impl<'a> Session<'a> {
     }
 
     /// Ends the network, and tells what it was used for.
-    fn finish_network(&mut self) -> Summary {
+    pub fn finish_network(&mut self) -> Summary {
         self.proxy.take().map(Proxy::finish).unwrap_or_default()
     }
 
     /// Waits until the engine's client has ended.
-    fn wait(&mut self) -> Result<(), Error> {
+    pub fn wait(&mut self) -> Result<(), Error> {
         let failed = |source| Error::Io { action: "wait for", path: self.plan.program.clone(), source };
         loop {
             if let Some(status) = self.engine.try_wait().map_err(failed)? {
@@ -301,7 +161,7 @@ impl<'a> Session<'a> {
             }
             self.progress.iter_mut().for_each(Progress::tick);
             if self.caller.is_gone() {
-                self.caller = Caller::Unwatched;
+                self.caller = Parent::Unwatched;
                 self.signal(Signal::SIGHUP);
             }
             while let Ok(Some(info)) = self.signals.read_signal() {
@@ -324,28 +184,29 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sleeps until a signal or the helper calls, or the caller falls silent; whether the helper does.
+    /// Sleeps until a signal or init calls, or the caller falls silent; and tells whether init does.
     fn poll(&mut self) -> bool {
         let input = io::stdin();
-        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        let connection = match (&self.helper, &self.listener) {
-            (Some(helper), _) => Some(helper.as_fd()),
+        let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
+        let connection = match (&self.init, &self.listener) {
+            (Some(init), _) => Some(init.as_fd()),
             (None, listener) => listener.as_ref().map(UnixListener::as_fd),
         };
-        fds.extend(connection.map(|connection| PollFd::new(connection, PollFlags::POLLIN)));
+        fds.extend(connection.map(|connection| PollFd::from_borrowed_fd(connection, PollFlags::IN)));
         if self.caller.speaks() {
             // What it says is the tool's to read: only that it has stopped is asked for.
-            fds.push(PollFd::new(input.as_fd(), PollFlags::empty()));
+            fds.push(PollFd::new(&input, PollFlags::empty()));
         }
         let timeout = match self.deadline {
-            Some(_) => PollTimeout::from(100_u8),
-            None if self.progress.is_some() => PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX),
-            None if self.caller.is_silent() => PollTimeout::try_from(caller::LOOK).unwrap_or(PollTimeout::MAX),
-            None => PollTimeout::NONE,
+            Some(_) => Some(DEADLINE_TICK),
+            None if self.progress.is_some() => Some(TICK),
+            None if self.caller.is_silent() => Some(parent::POLL_INTERVAL),
+            None => None,
         };
+        let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
         // An interrupted wait is as good as a finished one: everything is looked at again.
-        let _ = poll(&mut fds, timeout);
-        let any = |place: usize| fds.get(place).and_then(PollFd::any).unwrap_or(false);
+        let _ = poll(&mut fds, timeout.as_ref());
+        let any = |place: usize| fds.get(place).is_some_and(|fd| !fd.revents().is_empty());
         let calls = connection.is_some() && any(1);
         if any(1 + usize::from(connection.is_some())) {
             self.caller.hung_up();
@@ -353,16 +214,16 @@ impl<'a> Session<'a> {
         calls
     }
 
-    /// Takes the helper's connection, or its next message.
+    /// Takes init's connection, or its next message.
     fn handle_socket(&mut self) {
-        if let Some(helper) = &mut self.helper {
-            match control::receive_message(helper) {
+        if let Some(init) = &mut self.init {
+            match control::receive_message(init) {
                 Ok(message) => self.message(message),
                 // The sandbox is going down; the engine's client tells how.
-                Err(_) => self.helper = None,
+                Err(_) => self.init = None,
             }
         } else if let Some(listener) = self.listener.take() {
-            // One connection, the helper's: the tool starts only after it, and finds no listener.
+            // One connection, init's: the tool starts only after it, and finds no listener.
             let _ = fs::remove_file(self.plan.run_directory.join(CONTROL_SOCKET));
             if let Ok((mut stream, _)) = listener.accept() {
                 let ready = stream
@@ -370,7 +231,7 @@ impl<'a> Session<'a> {
                     .and_then(|()| stream.set_write_timeout(Some(MESSAGE_TIME)))
                     .and_then(|()| control::send(&mut stream, &self.plan.launch.encode()));
                 if ready.is_ok() {
-                    self.helper = Some(stream);
+                    self.init = Some(stream);
                     self.end.connected = true;
                     // From here on standard error is the tool's, where there is one.
                     self.progress = self.progress.take().filter(|_| self.patience != Patience::ToolDecides);
@@ -380,10 +241,10 @@ impl<'a> Session<'a> {
     }
 
     fn read_remaining(&mut self) {
-        while let Some(helper) = &mut self.helper {
-            match control::receive_message(helper) {
+        while let Some(init) = &mut self.init {
+            match control::receive_message(init) {
                 Ok(message) => self.message(message),
-                Err(_) => self.helper = None,
+                Err(_) => self.init = None,
             }
         }
     }
@@ -406,13 +267,13 @@ impl<'a> Session<'a> {
             Signal::SIGCONT | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGUSR1 | Signal::SIGUSR2 => {
                 self.deliver(signal);
             }
-            _ if self.helper.is_some() && self.patience == Patience::ToolDecides => {
+            _ if self.init.is_some() && self.patience == Patience::ToolDecides => {
                 self.deliver(signal);
                 if signal == Signal::SIGHUP {
                     self.deadline = Some(Instant::now() + HANGUP_GRACE);
                 }
             }
-            // Not up yet: with nobody listening, the helper gives up and the engine cleans up.
+            // Not up yet: with nobody listening, init gives up and the engine cleans up.
             _ if self.end.cancelled.is_none()
                 && (!self.end.connected || self.patience == Patience::EndsWithTheFirstSignal) =>
             {
@@ -427,15 +288,15 @@ impl<'a> Session<'a> {
     }
 
     fn deliver(&mut self, signal: Signal) {
-        if let Some(helper) = &mut self.helper {
-            // A helper that is gone needs no signal; its end is seen in the next round.
-            let _ = control::send(helper, &Deliver { signal: signal as i32 }.encode());
+        if let Some(init) = &mut self.init {
+            // An init that is gone needs no signal; its end is seen in the next round.
+            let _ = control::send(init, &Deliver { signal: signal as i32 }.encode());
         }
     }
 
     /// Lets go of the sandbox, so that it goes down.
     fn abandon(&mut self) {
-        self.helper = None;
+        self.init = None;
         self.listener = None;
         self.deadline = None;
     }
@@ -446,58 +307,4 @@ impl Drop for Session<'_> {
         // What came too late is not for whoever comes next.
         while let Ok(Some(_)) = self.signals.read_signal() {}
     }
-}
-
-/// The signals that were blocked before a session, and are again after it: the next session's
-/// engine must not inherit a blocked mask.
-struct Mask(SigSet);
-
-impl Drop for Mask {
-    fn drop(&mut self) {
-        let _ = self.0.thread_set_mask();
-    }
-}
-
-/// The signals that are handled; all others keep their meaning.
-const HANDLED: &[Signal] = &[
-    Signal::SIGINT,
-    Signal::SIGTERM,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
-    Signal::SIGCONT,
-    Signal::SIGTSTP,
-    Signal::SIGCHLD,
-];
-
-/// Refuses to go on with SIGCHLD ignored: the kernel would neither tell of a child's end nor keep
-/// its exit code.
-pub fn can_wait() -> Result<(), Error> {
-    if !ignored_signals().contains(&Signal::SIGCHLD) {
-        return Ok(());
-    }
-    Err(Error::Environment {
-        name: "SIGCHLD",
-        message: "it is ignored, and so coco can't wait for the engine".to_owned(),
-        hint: "start coco through env --default-signal=CHLD".to_owned(),
-    })
-}
-
-/// Signals that the caller had ignored (`nohup` does that with SIGHUP) stay ignored: proc(5),
-/// `SigIgn` in `/proc/self/status`.
-fn ignored_signals() -> Vec<Signal> {
-    let mask = ProcStatus::of_this_process().ok().and_then(|status| status.hexadecimal("SigIgn")).unwrap_or(0);
-    HANDLED.iter().copied().filter(|signal| mask & (1 << (*signal as i32 - 1)) != 0).collect()
-}
-
-fn signal_code(signal: Signal) -> u8 {
-    u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
-}
-
-fn exit_code(status: Option<ExitStatus>) -> u8 {
-    let Some(status) = status else { return crate::error::EXIT_FAILURE };
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
-    u8::try_from(code).unwrap_or(u8::MAX)
 }

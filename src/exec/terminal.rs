@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal, kill, raise};
-use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, getpgrp, tcgetpgrp};
+use nix::unistd::Pid;
+use rustix::process::getpgrp;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 /// Stops coco as the terminal would have stopped the bare tool, and returns when it is continued,
 /// with one SIGCONT pending for the tool.
@@ -45,7 +46,7 @@ fn suspend_group(settings: &Termios, engine: &Child) {
 
 fn set(settings: &Termios) {
     // Fails when the terminal is gone, and then nobody looks at it.
-    let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, settings);
+    let _ = tcsetattr(io::stdin(), OptionalActions::Drain, settings);
 }
 
 /// Copies the terminal's input into the engine's pipe, on a thread that ends with the process.
@@ -70,7 +71,9 @@ pub fn pump(mut pipe: ChildStdin) {
                         return;
                     }
                 }
-                Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => thread::sleep(Duration::from_millis(200)),
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                    thread::sleep(Duration::from_millis(200))
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
             }

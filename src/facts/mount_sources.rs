@@ -6,6 +6,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use crate::config::MountSource;
 use crate::error::Error;
 use crate::host::World;
@@ -61,7 +63,7 @@ pub fn source(world: &World, source: &MountSource, cwd: &Path, project: &Path) -
         MountSource::Absolute(path) => PathBuf::from(path),
     };
     // Opened once, so that path and identity are of the same thing: the kernel says where it is.
-    match File::options().read(true).custom_flags(nix::libc::O_PATH).open(&asked) {
+    match File::options().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(&asked) {
         Ok(file) => {
             let metadata = file.metadata().map_err(Error::io("look at", &asked))?;
             let link = format!("/proc/self/fd/{}", file.as_raw_fd());

@@ -5,6 +5,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use crate::host::World;
 use crate::rules::host_paths::OFF_LIMITS_AT_HOME;
 use crate::rules::variables::SOCKET_VARIABLES;
@@ -60,6 +62,6 @@ pub fn off_limits_by_name(world: &World) -> impl Iterator<Item = PathBuf> {
 /// Where the path leads, if it exists. The kernel resolves it, in one call where nothing exists: that is
 /// the case for most paths, and every run asks for all of them.
 fn resolved(path: &Path) -> Option<PathBuf> {
-    let file = File::options().read(true).custom_flags(nix::libc::O_PATH).open(path).ok()?;
+    let file = File::options().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(path).ok()?;
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::engine::helpers::{self, Start};
 use crate::engine::{Engine, EngineKind, discover};
 use crate::error::Error;
-use crate::exec::{self, Client, Heard};
+use crate::exec::{self, BuildEvent, Client};
 use crate::facts::ca_certificates;
 use crate::host::World;
 use crate::names::{Backend, ToolSpec};
@@ -232,8 +232,8 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     term::say(&format!("building the image for {} (once; it takes a minute or more)", stage.name()));
     let mut progress = Progress::new(format!("image {}", stage.name()), "preparing the build");
     let mut tail: Vec<String> = Vec::new();
-    let success = exec::build(&world.program, engine, &order.arguments(engine), |heard| {
-        if let Heard::Line(line) = heard {
+    let success = exec::build(&world.program, engine, &order.arguments(engine), |event| {
+        if let BuildEvent::Line(line) = event {
             steps::step(line).into_iter().for_each(|step| progress.step(step));
             if tail.len() >= 40 {
                 tail.remove(0);

@@ -8,6 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use rustix::fs::OFlags;
+
 use crate::error::Error;
 use crate::json;
 
@@ -28,7 +30,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let written = File::options()
         .create_new(true)
         .write(true)
-        .custom_flags(nix::libc::O_NOFOLLOW)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .mode(0o600)
         .open(&beside)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
@@ -44,7 +46,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Reads a file of at most `limit` bytes; `None` when there is none. More is returned as it is,
 /// one byte over, for the parser to refuse.
 pub fn read_limited(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
+    let file = match File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
 use super::files::make_private;
 use crate::error::Error;
 
@@ -28,7 +30,7 @@ pub fn lock_exclusive(path: &Path, mut waiting: impl FnMut()) -> Result<Lock, Er
         .truncate(false)
         .write(true)
         // Not through a link, and a pipe in its place is an error and no wait.
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .mode(0o600)
         .open(path)
         .map_err(Error::io("open", path))?;
@@ -73,7 +75,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 /// The only lock on a directory or lock file, unless some process uses it. Keep it while the thing
 /// is removed. What can't be opened (a link, a pipe that a tool put there) is not locked by anybody.
 pub fn lock_unused(path: &Path) -> Result<Option<Lock>, InUse> {
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return Ok(None) };
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock(file))),
