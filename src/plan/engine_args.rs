@@ -1,4 +1,4 @@
-//! An engine's arguments, spelled out one after the other.
+//! An engine's arguments, spelled out one after the other. Pure.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,5 @@
-//! From a decision to the exact program, argument vector and orders for init. Pure but for `record`.
+//! From a decision to the exact program, argument vector and orders for init. Pure: `record` alone
+//! reads and writes files.
 //!
 //! No shell anywhere. A path that the engine's syntax can't carry goes by a link in the run's own
 //! private directory; nothing is escaped by guess.

@@ -226,3 +226,32 @@ fn long_functions_have_a_reason() {
     let reasoned: Vec<&str> = LONG_FUNCTIONS.iter().map(|(function, _)| *function).collect();
     assert_eq!(long, reasoned, "split it, or give the reason here");
 }
+
+/// What is taken from nix: signals, and what rustix has not. The rest is rustix's, which hands out owned descriptors.
+const NIX: &[(&str, &str)] = &[
+    ("nix::sys::signal", "signal masks without unsafe code, and signalfd"),
+    ("nix::ifaddrs", "rustix has no getifaddrs"),
+    ("nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid}", "of the whole process, not of one thread"),
+    ("nix::unistd::Pid", "whom a signal is sent to"),
+    ("nix::unistd::close", "descriptors that the caller left open belong to nobody here"),
+    ("nix::libc", "the numbers of system calls and their arguments, for the seccomp filter"),
+    ("nix::Result", "what these functions give"),
+];
+
+#[test]
+fn nix_is_for_signals_and_what_rustix_has_not() {
+    let mut used = BTreeSet::new();
+    for Source { path, text } in sources() {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for (line, at) in code.flat_map(|line| line.match_indices("nix::").map(move |(at, _)| (line, at))) {
+            // `std::os::unix::` and longer names that end so.
+            if line[..at].ends_with(|letter: char| letter.is_alphanumeric()) {
+                continue;
+            }
+            let known = NIX.iter().find(|(start, _)| line[at..].starts_with(start));
+            assert!(known.is_some(), "src/{path}: {}", line.trim());
+            used.extend(known.map(|(start, _)| *start));
+        }
+    }
+    assert_eq!(used, NIX.iter().map(|(start, _)| *start).collect(), "what is not used any more goes from the list");
+}
