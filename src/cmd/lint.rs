@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::host::World;
 use crate::json::JsonError;
 use crate::names::ToolName;
-use crate::rules::variables::looks_secret;
+use crate::rules::variables::{PassThrough, looks_secret, pass_through};
 use crate::sys::files::read_limited;
 use crate::term;
 use crate::tools;
@@ -78,6 +78,14 @@ fn warnings(file: &CocoFile) -> Vec<String> {
         warnings.push(format!(
             "/env_passthrough: {name} looks like a secret or an agent; the tool and all it runs can read it"
         ));
+    }
+    for name in &file.env_passthrough {
+        // Another's value is refused by the parser.
+        if let PassThrough::SteersCode(reason) = pass_through(name) {
+            warnings.push(format!(
+                "/env_passthrough: your {name} steers what runs in the sandbox: {reason}; a project's .envrc can set it"
+            ));
+        }
     }
     for (name, value) in &file.env {
         if looks_secret(name) && !value.is_empty() {

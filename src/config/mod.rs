@@ -10,7 +10,7 @@ use crate::names::{
     nearest,
 };
 use crate::rules::sandbox_paths::GuestPath;
-use crate::rules::variables;
+use crate::rules::variables::{self, PassThrough};
 
 mod danger;
 mod model;
@@ -201,14 +201,18 @@ fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {
 
 fn passthrough(value: &Value, place: &str) -> Parsed<EnvName> {
     let name = checked(value, place, EnvName::new, "write the variable's whole name")?;
-    if !variables::may_pass_through(&name) {
-        return Err(JsonError::new(
-            place,
-            format!("{name} makes programs load or run something, so the caller's value may not reach the tool"),
-            "set a fixed value under \"env\", or leave it out",
-        ));
+    match variables::pass_through(&name) {
+        PassThrough::Refused(reason) => {
+            let message = format!("the caller's {name} may not reach the tool: {reason}");
+            let hint = if variables::may_be_set(&name) {
+                "set a fixed value under \"env\", or leave it out"
+            } else {
+                "leave it out; coco sets what the tool needs"
+            };
+            Err(JsonError::new(place, message, hint))
+        }
+        PassThrough::SteersCode(_) | PassThrough::Plain => Ok(name),
     }
-    Ok(name)
 }
 
 fn dependencies(value: &Value, place: &str) -> Parsed<(Vec<AptName>, Vec<ToolSpec>)> {

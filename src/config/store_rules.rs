@@ -2,18 +2,24 @@
 
 use super::{CocoFile, Danger, Located};
 use crate::json::JsonError;
+use crate::rules::variables::{PassThrough, pass_through};
 
 /// Why a coco file can't be in a store, if it can't.
 pub fn unfit_for_store(file: &CocoFile) -> Option<JsonError> {
-    let refuse = |place: &str, what: &str, hint: &str| {
-        Some(JsonError::new(place, format!("a store's file may not have {what}"), hint))
-    };
+    dangerous(file).or_else(|| steered(file))
+}
+
+fn refuse(place: &str, what: &str, hint: &str) -> JsonError {
+    JsonError::new(place, format!("a store's file may not have {what}"), hint)
+}
+
+fn dangerous(file: &CocoFile) -> Option<JsonError> {
     // Not even harmless ones: what an engine makes of its options changes with the engine.
     if !file.podman_args.is_empty() {
-        return refuse("/podman_args", "engine arguments", "use another key, or leave it out");
+        return Some(refuse("/podman_args", "engine arguments", "use another key, or leave it out"));
     }
     let Located { place, danger } = Danger::of(file).into_iter().next()?;
-    match danger {
+    Some(match danger {
         Danger::EngineArgument(_) => refuse(&place, "engine arguments", "use another key, or leave it out"),
         Danger::HostNetwork => refuse(&place, "the host's network", "write \"allowed_hosts\" or \"public\""),
         Danger::EngineNetwork => refuse(&place, "the engine's network", "write \"allowed_hosts\" or \"public\""),
@@ -21,5 +27,17 @@ pub fn unfit_for_store(file: &CocoFile) -> Option<JsonError> {
         Danger::Unprotected => refuse(&place, "\"protect\": false", "leave it out"),
         Danger::Home(_) | Danger::StartedAtHome(_) => refuse(&place, "the whole home", "mount what the tool needs"),
         Danger::Socket(_) => refuse(&place, "a socket of the host's", "leave it out"),
-    }
+    })
+}
+
+/// A variable by which a project's `.envrc` would steer the tools of everybody who has the file.
+fn steered(file: &CocoFile) -> Option<JsonError> {
+    file.env_passthrough.iter().enumerate().find_map(|(position, name)| match pass_through(name) {
+        PassThrough::Plain => None,
+        PassThrough::Refused(reason) | PassThrough::SteersCode(reason) => Some(refuse(
+            &format!("/env_passthrough/{position}"),
+            &format!("the caller's {name}: {reason}"),
+            "set a fixed value under \"env\", or leave it out",
+        )),
+    })
 }

@@ -28,6 +28,27 @@ fn a_mount_is_read_only_unless_it_says_otherwise() {
 }
 
 #[test]
+fn a_file_of_a_store_says_what_it_leaves_to_nobody() {
+    let unfit = |rest: &str| unfit_for_store(&good(&format!(r#"{{"tool": "npm:x", {rest}}}"#)));
+    let error = unfit(r#""env_passthrough": ["TERM", "NODE_OPTIONS"]"#).unwrap();
+    assert!(
+        error.pointer == "/env_passthrough/1" && error.message.contains("the caller's NODE_OPTIONS: node"),
+        "{error:?}"
+    );
+    assert_eq!(unfit(r#""env": {"NODE_OPTIONS": "-x"}"#), None);
+}
+
+#[test]
+fn variables_that_steer_code_inside_pass() {
+    let file = good(r#"{"tool": "npm:x", "env_passthrough": ["NODE_OPTIONS", "npm_config_registry"]}"#);
+    assert_eq!(file.env_passthrough.len(), 2);
+    let error = parse(br#"{"tool": "npm:x", "env_passthrough": ["HOME"]}"#).unwrap_err();
+    assert!(error.message.starts_with("the caller's HOME may not reach the tool: it decides"), "{error:?}");
+    // No hint leads to the next error.
+    assert!(!error.hint.contains("\"env\""), "{error:?}");
+}
+
+#[test]
 fn every_error_cites_its_place() {
     for (text, place) in [
         ("[]", ""),
@@ -51,7 +72,7 @@ fn every_error_cites_its_place() {
         (r#"{"tool": "npm:x", "env": {"A B": "x"}}"#, "/env/A B"),
         (r#"{"tool": "npm:x", "env": {"LD_PRELOAD": "x"}}"#, "/env/LD_PRELOAD"),
         (r#"{"tool": "npm:x", "env": {"A": 1}}"#, "/env/A"),
-        (r#"{"tool": "npm:x", "env_passthrough": ["NODE_OPTIONS"]}"#, "/env_passthrough/0"),
+        (r#"{"tool": "npm:x", "env_passthrough": ["BASH_ENV"]}"#, "/env_passthrough/0"),
         (r#"{"tool": "npm:x", "env_passthrough": ["OK", "A*"]}"#, "/env_passthrough/1"),
         (r#"{"tool": "npm:x", "dependencies": {"apt": ["-y"]}}"#, "/dependencies/apt/0"),
         (r#"{"tool": "npm:x", "dependencies": {"mise": ["a b"]}}"#, "/dependencies/mise/0"),

@@ -71,7 +71,7 @@ fn wrong_values_are_errors_at_their_place() {
         // P7.
         (r#""tool": "npm:a", "env_passthrough": ["LD_PRELOAD"]"#, "/env_passthrough/0"),
         (r#""tool": "npm:a", "env_passthrough": ["PATH"]"#, "/env_passthrough/0"),
-        (r#""tool": "npm:a", "env_passthrough": ["NODE_OPTIONS"]"#, "/env_passthrough/0"),
+        (r#""tool": "npm:a", "env_passthrough": ["TERM", "GLIBC_TUNABLES"]"#, "/env_passthrough/1"),
         (r#""tool": "npm:a", "env_passthrough": ["BASH_ENV"]"#, "/env_passthrough/0"),
         (r#""tool": "npm:a", "env_passthrough": ["MISE_CONFIG_FILE"]"#, "/env_passthrough/0"),
         (r#""tool": "npm:a", "env_passthrough": ["COCO_IMAGE"]"#, "/env_passthrough/0"),

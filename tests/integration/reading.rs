@@ -118,6 +118,7 @@ fn lint_warns_of_what_is_legal_and_risky() {
     for (rest, words) in [
         (r#""env_passthrough": ["GITHUB_TOKEN"]"#, "/env_passthrough: GITHUB_TOKEN looks like a secret"),
         (r#""env_passthrough": ["SSH_AUTH_SOCK"]"#, "/env_passthrough: SSH_AUTH_SOCK looks like a secret or an agent"),
+        (r#""env_passthrough": ["PYTHONPATH"]"#, "/env_passthrough: your PYTHONPATH steers what runs in the sandbox"),
         (r#""env": {"API_KEY": "x"}"#, "/env/API_KEY: a secret in a coco file"),
         (r#""mounts": [{"src": "~/x", "opts": "rw"}]"#, "/mounts: a writable mount outside the project"),
         (r#""network": "default""#, "/network: the engine's network reaches private addresses too"),
