@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::reported;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
-use crate::config::{self, Access, CocoFile, Danger, Located, MAX_FILE, MountSource};
+use crate::config::{self, Access, AccessSource, CocoFile, Danger, Located, MAX_FILE, MountSource};
 use crate::error::Error;
 use crate::host::World;
 use crate::json::JsonError;
@@ -94,7 +94,13 @@ fn warnings(file: &CocoFile) -> Vec<String> {
             ));
         }
     }
-    for mount in &file.mounts {
+    for (position, mount) in file.mounts.iter().enumerate() {
+        if mount.access_source == AccessSource::Default {
+            warnings.push(format!(
+                "/mounts/{position}: the tool may write {}; write \"opts\": \"rw\", or \"ro\" if it only reads there",
+                mount.src
+            ));
+        }
         if mount.access == Access::ReadWrite && matches!(mount.src, MountSource::Home(_) | MountSource::Absolute(_)) {
             warnings.push(
                 "/mounts: a writable mount outside the project; make it \"ro\" if the tool only reads there".to_owned(),

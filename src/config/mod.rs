@@ -19,7 +19,8 @@ mod store_rules;
 
 pub use danger::{Danger, Located, is_socket_path};
 pub use model::{
-    Access, CocoFile, DEFAULT_PIDS, Isolation, Limits, Mount, MountSource, Network, Protect, Relabel, Workdir, X11,
+    Access, AccessSource, CocoFile, DEFAULT_PIDS, Isolation, Limits, Mount, MountSource, Network, Protect, Relabel,
+    Workdir, X11,
 };
 pub use store_rules::unfit_for_store;
 
@@ -28,6 +29,10 @@ pub const MAX_FILE: usize = 64 * 1024;
 
 /// The most entries of a list, or variables: whoever is asked about an update has to read them.
 const MOST_ENTRIES: usize = 256;
+
+/// What a mount is whose `opts` say neither `ro` nor `rw`: as with every engine's `-v`, and as in the bash coco.
+/// The policy's own default stays the closed one, [`Access::ReadOnly`].
+const UNSTATED_ACCESS: Access = Access::ReadWrite;
 
 /// Every key of a coco file, in the order in which it is printed.
 pub const KEYS: &[&str] = &[
@@ -125,16 +130,20 @@ fn mount(value: &Value, place: &str) -> Parsed<Mount> {
         .member("dst")
         .map(|dst| checked(dst, &format!("{place}/dst"), GuestPath::new, "write for example \"/workspace\""))
         .transpose()?;
-    let (access, relabel) = match value.member("opts") {
+    let (word, relabel) = match value.member("opts") {
         Some(opts) => checked(
             opts,
             &format!("{place}/opts"),
             mount_options,
             "write \"ro\" or \"rw\", and with SELinux \"z\" or \"Z\"",
         )?,
-        None => (Access::ReadOnly, Relabel::Keep),
+        None => (None, Relabel::Keep),
     };
-    Ok(Mount { src, dst, access, relabel })
+    let (access, access_source) = match word {
+        Some(access) => (access, AccessSource::Stated),
+        None => (UNSTATED_ACCESS, AccessSource::Default),
+    };
+    Ok(Mount { src, dst, access, access_source, relabel })
 }
 
 fn mount_source(text: &str) -> Result<MountSource, String> {
@@ -153,7 +162,7 @@ fn mount_source(text: &str) -> Result<MountSource, String> {
     }
 }
 
-fn mount_options(text: &str) -> Result<(Access, Relabel), String> {
+fn mount_options(text: &str) -> Result<(Option<Access>, Relabel), String> {
     let mut access = None;
     let mut relabel = None;
     for option in text.split(',') {
@@ -168,7 +177,7 @@ fn mount_options(text: &str) -> Result<(Access, Relabel), String> {
             return Err(format!("{text:?} says the same thing twice"));
         }
     }
-    Ok((access.unwrap_or_default(), relabel.unwrap_or_default()))
+    Ok((access, relabel.unwrap_or_default()))
 }
 
 fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {

@@ -65,8 +65,19 @@ pub struct Mount {
     pub dst: Option<GuestPath>,
     /// Reading or writing.
     pub access: Access,
+    /// Whether the file says so.
+    pub access_source: AccessSource,
     /// SELinux relabelling.
     pub relabel: Relabel,
+}
+
+/// Where a mount's access comes from. A store's file has to state it, and `coco lint` asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessSource {
+    /// `opts` say `ro` or `rw`.
+    Stated,
+    /// They say neither, and the format's default counts.
+    Default,
 }
 
 /// The host's side of a mount, before the world is looked at.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Access, CocoFile, Isolation, Limits, Mount, Network, Protect, Relabel, Workdir, X11};
+use super::{Access, AccessSource, CocoFile, Isolation, Limits, Mount, Network, Protect, Relabel, Workdir, X11};
 
 impl CocoFile {
     /// The coco file as pretty-printed JSON with a final newline.
@@ -75,12 +75,16 @@ fn mount(mount: &Mount) -> Value {
         Access::ReadOnly => "ro",
         Access::ReadWrite => "rw",
     };
-    let opts = match mount.relabel {
-        Relabel::Keep => access.to_owned(),
-        Relabel::Shared => format!("{access},z"),
-        Relabel::Private => format!("{access},Z"),
+    let word = (mount.access_source == AccessSource::Stated).then_some(access);
+    let label = match mount.relabel {
+        Relabel::Keep => None,
+        Relabel::Shared => Some("z"),
+        Relabel::Private => Some("Z"),
     };
-    members.insert("opts".to_owned(), json!(opts));
+    let opts: Vec<&str> = word.into_iter().chain(label).collect();
+    if !opts.is_empty() {
+        members.insert("opts".to_owned(), json!(opts.join(",")));
+    }
     Value::Object(members)
 }
 

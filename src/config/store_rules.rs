@@ -1,12 +1,12 @@
 //! What a store's coco files may not have: fetching a file is no consent to what opens the sandbox. Pure.
 
-use super::{CocoFile, Danger, Located};
+use super::{AccessSource, CocoFile, Danger, Located};
 use crate::json::JsonError;
 use crate::rules::variables::{PassThrough, pass_through};
 
 /// Why a coco file can't be in a store, if it can't.
 pub fn unfit_for_store(file: &CocoFile) -> Option<JsonError> {
-    dangerous(file).or_else(|| steered(file))
+    dangerous(file).or_else(|| steered(file)).or_else(|| left_open(file))
 }
 
 fn refuse(place: &str, what: &str, hint: &str) -> JsonError {
@@ -40,4 +40,14 @@ fn steered(file: &CocoFile) -> Option<JsonError> {
             "set a fixed value under \"env\", or leave it out",
         )),
     })
+}
+
+/// A mount that is writable by the format's default. Who reads a store's file need not know that.
+fn left_open(file: &CocoFile) -> Option<JsonError> {
+    let position = file.mounts.iter().position(|mount| mount.access_source == AccessSource::Default)?;
+    Some(refuse(
+        &format!("/mounts/{position}"),
+        "a mount that says neither \"ro\" nor \"rw\"",
+        "write \"opts\": \"ro\" or \"rw\"",
+    ))
 }

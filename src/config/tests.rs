@@ -20,22 +20,36 @@ fn the_least_file_grants_nothing() {
 }
 
 #[test]
-fn a_mount_is_read_only_unless_it_says_otherwise() {
-    let file =
-        good(r#"{"tool": "npm:x", "mounts": [{"src": ".", "dst": "/workspace"}, {"src": "~/a b", "opts": "rw,Z"}]}"#);
-    assert_eq!(file.mounts[0].access, Access::ReadOnly);
-    assert_eq!((file.mounts[1].access, file.mounts[1].relabel), (Access::ReadWrite, Relabel::Private));
+fn a_mount_is_writable_unless_it_says_otherwise() {
+    for (mount, access, source, relabel) in [
+        (r#"{"src": ".", "dst": "/w"}"#, Access::ReadWrite, AccessSource::Default, Relabel::Keep),
+        (r#"{"src": ".", "opts": "z"}"#, Access::ReadWrite, AccessSource::Default, Relabel::Shared),
+        (r#"{"src": ".", "opts": "ro"}"#, Access::ReadOnly, AccessSource::Stated, Relabel::Keep),
+        (r#"{"src": ".", "opts": "Z,ro"}"#, Access::ReadOnly, AccessSource::Stated, Relabel::Private),
+        (r#"{"src": "~/a b", "opts": "rw,Z"}"#, Access::ReadWrite, AccessSource::Stated, Relabel::Private),
+    ] {
+        let file = good(&format!(r#"{{"tool": "npm:x", "mounts": [{mount}]}}"#));
+        let found = &file.mounts[0];
+        assert_eq!((found.access, found.access_source, found.relabel), (access, source, relabel), "{mount}");
+        // Whether the word is there is kept when the file is printed.
+        assert_eq!(good(&file.print()), file);
+    }
+    // What is not said in the policy stays the closed choice.
+    assert_eq!(Access::default(), Access::ReadOnly);
 }
 
 #[test]
 fn a_file_of_a_store_says_what_it_leaves_to_nobody() {
     let unfit = |rest: &str| unfit_for_store(&good(&format!(r#"{{"tool": "npm:x", {rest}}}"#)));
-    let error = unfit(r#""env_passthrough": ["TERM", "NODE_OPTIONS"]"#).unwrap();
-    assert!(
-        error.pointer == "/env_passthrough/1" && error.message.contains("the caller's NODE_OPTIONS: node"),
-        "{error:?}"
-    );
-    assert_eq!(unfit(r#""env": {"NODE_OPTIONS": "-x"}"#), None);
+    for (rest, place, words) in [
+        (r#""mounts": [{"src": ".", "opts": "ro"}, {"src": "~/x"}]"#, "/mounts/1", "neither \"ro\" nor \"rw\""),
+        (r#""mounts": [{"src": ".", "opts": "z"}]"#, "/mounts/0", "neither \"ro\" nor \"rw\""),
+        (r#""env_passthrough": ["TERM", "NODE_OPTIONS"]"#, "/env_passthrough/1", "the caller's NODE_OPTIONS: node"),
+    ] {
+        let error = unfit(rest).unwrap();
+        assert!(error.pointer == place && error.message.contains(words), "{rest}: {error:?}");
+    }
+    assert_eq!(unfit(r#""mounts": [{"src": ".", "opts": "rw"}], "env": {"NODE_OPTIONS": "-x"}"#), None);
 }
 
 #[test]

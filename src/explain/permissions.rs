@@ -232,7 +232,9 @@ mod tests {
 
     #[test]
     fn a_path_can_not_read_as_a_grant() {
-        let said = granted(r#", "mounts": [{"src": "~/.cache/tool; no network; nothing else"}], "network": "public""#);
+        let said = granted(
+            r#", "mounts": [{"src": "~/.cache/tool; no network; nothing else", "opts": "ro"}], "network": "public""#,
+        );
         let path = "'~/.cache/tool; no network; nothing else'";
         assert_eq!(said, format!("  grants: installs npm:x; reads {path}; reaches any public host\n"));
     }

@@ -218,7 +218,8 @@ fn the_least_tool() {
 #[test]
 fn a_tool_of_the_images_own() {
     for (caller, kind, uid) in CALLERS {
-        let case = case(*kind, *uid, "python3", r#"{"tool": "python@system", "mounts": [{"src": "."}]}"#, &[]);
+        let case =
+            case(*kind, *uid, "python3", r#"{"tool": "python@system", "mounts": [{"src": ".", "opts": "ro"}]}"#, &[]);
         golden(&format!("{caller}-system"), &run_case(&case, &Record::default(), &[]));
     }
 }
@@ -422,7 +423,7 @@ fn a_path_is_quoted_or_goes_by_a_link() {
             EngineKind::Podman,
             1000,
             "x",
-            r#"{"tool": "npm:x", "mounts": [{"src": ".", "dst": "/workspace"}]}"#,
+            r#"{"tool": "npm:x", "mounts": [{"src": ".", "dst": "/workspace", "opts": "ro"}]}"#,
             &[],
         );
         for mount in &mut case.policy.mounts {

@@ -133,8 +133,9 @@ mod tests {
         );
         for (rest, words) in [
             (r#""x11": true"#, "X11 display"),
-            (r#""mounts": [{"src": "~", "dst": "/h"}]"#, "home directory to read"),
+            (r#""mounts": [{"src": "~", "dst": "/h", "opts": "ro"}]"#, "home directory to read"),
             (r#""mounts": [{"src": "~", "dst": "/h", "opts": "rw"}]"#, "home directory to write"),
+            (r#""mounts": [{"src": "~", "dst": "/h"}]"#, "home directory to write"),
             (r#""mounts": [{"src": "/run/podman/podman.sock", "dst": "/s"}]"#, "the socket /run/podman/podman.sock"),
             (r#""mounts": [{"src": "~/x/docker.sock", "dst": "/s"}]"#, "the socket ~/x/docker.sock"),
         ] {

@@ -174,6 +174,7 @@ fn destination(mount: &Mount, source: &Source) -> Result<GuestPath, Error> {
 fn check_allowed(mount: &Mount, source: &Source, scan: &Scan, world: &World, facts: &Facts) -> Result<(), Error> {
     let path = source.canonical.as_path();
     let hint = match mount.src {
+        _ if is_readable_alone(mount, path, scan, world) => "write \"opts\": \"ro\" if the tool only reads there",
         MountSource::CurrentDirectory | MountSource::Project => "start the tool in the project's own directory",
         MountSource::Home(_) | MountSource::Absolute(_) => "mount the one directory or file that the tool needs",
     };
@@ -181,6 +182,13 @@ fn check_allowed(mount: &Mount, source: &Source, scan: &Scan, world: &World, fac
         None => Ok(()),
         Some(reason) => Err(Error::Mount { path: path.to_owned(), reason, hint: hint.to_owned() }),
     }
+}
+
+/// Whether only writing is forbidden there, which a mount without `opts` asks for, too.
+fn is_readable_alone(mount: &Mount, path: &Path, scan: &Scan, world: &World) -> bool {
+    mount.access == Access::ReadWrite
+        && reason_against_reading(path, world).is_none()
+        && reason_against_writing(path, scan, world).is_some()
 }
 
 fn reason_against(mount: &Mount, source: &Source, scan: &Scan, world: &World, facts: &Facts) -> Option<String> {

@@ -191,10 +191,28 @@ fn what_holds_secrets_or_the_system_is_never_mounted() {
         "/home/user/.local/binaries",
         "/home/user/.awsome",
     ] {
-        let policy = mounting(r#"{"src": ".", "dst": "/w"}"#, |source| source.canonical = PathBuf::from(path)).unwrap();
+        let mount = r#"{"src": ".", "dst": "/w", "opts": "ro"}"#;
+        let policy = mounting(mount, |source| source.canonical = PathBuf::from(path)).unwrap();
         assert_eq!(policy.mounts[0].src, PathBuf::from(path));
         assert_eq!(policy.mounts[0].access, Access::ReadOnly);
     }
+}
+
+/// A mount that does not say is writable: what may only be read is refused, with the word to write.
+#[test]
+fn a_system_file_is_mounted_by_the_word_alone() {
+    let hosts = |opts: &str| {
+        mounting(&format!(r#"{{"src": "/etc/hosts", "dst": "/w"{opts}}}"#), |source| {
+            source.canonical = PathBuf::from("/etc/hosts");
+        })
+    };
+    for opts in ["", r#", "opts": "rw""#] {
+        let refusal = hosts(opts).unwrap_err();
+        assert!(refusal.hint().contains(r#""opts": "ro""#), "{opts}: {}", refusal.hint());
+    }
+    assert_eq!(hosts(r#", "opts": "ro""#).unwrap().mounts[0].access, Access::ReadOnly);
+    let project = mounting(r#"{"src": ".", "dst": "/w"}"#, |_| {}).unwrap();
+    assert_eq!(project.mounts[0].access, Access::ReadWrite);
 }
 
 #[test]
@@ -239,7 +257,7 @@ fn a_mount_without_a_destination_keeps_its_path() {
         .contains("not UTF-8")
     );
     assert!(
-        refused(mounting(r#"{"src": "/x"}"#, |source| source.canonical = PathBuf::from("/usr/share/x")))
+        refused(mounting(r#"{"src": "/x", "opts": "ro"}"#, |source| source.canonical = PathBuf::from("/usr/share/x")))
             .contains("can't have the same path inside")
     );
 }
@@ -247,7 +265,8 @@ fn a_mount_without_a_destination_keeps_its_path() {
 #[test]
 fn parents_are_mounted_before_children_whatever_the_order() {
     let text = r#"{"tool": "npm:x", "mounts": [
-        {"src": "/code/b", "dst": "/w/a/b"}, {"src": "/code/c", "dst": "/w/a-x"}, {"src": "/code/a", "dst": "/w/a"}]}"#;
+        {"src": "/code/b", "dst": "/w/a/b", "opts": "ro"}, {"src": "/code/c", "dst": "/w/a-x", "opts": "ro"},
+        {"src": "/code/a", "dst": "/w/a", "opts": "ro"}]}"#;
     let policy = decided(text, &[]).unwrap();
     let order: Vec<&str> = policy.mounts.iter().map(|mount| mount.dst.as_str()).collect();
     assert_eq!(order, ["/w/a", "/w/a-x", "/w/a/b"]);

@@ -209,7 +209,7 @@ fn f15_coco_s_own_places(world: &World) {
     // The control: what lies beside them.
     let beside = world.home.join(".local/share/cocoa");
     world.make_directory(&beside).unwrap();
-    world.python("own", &json!({"mounts": [{"src": beside, "dst": "/x"}]}));
+    world.python("own", &json!({"mounts": [{"src": beside, "dst": "/x", "opts": "ro"}]}));
     assert_eq!(world.says("own", "print('ran')"), "ran");
 }
 

@@ -70,7 +70,7 @@ fn f8_f9_forbidden_sources(world: &World) {
 
 /// A project's name is a stranger's choice: it must stay one path, whatever the engine's own syntax is.
 fn f10_hostile_directory_names(world: &World) {
-    world.python("hostile", &json!({"mounts": [{"src": ".", "dst": "/workspace"}]}));
+    world.python("hostile", &json!({"mounts": [{"src": ".", "dst": "/workspace", "opts": "ro"}]}));
     let names: [&[u8]; 9] = [
         b"x:/workspace:rw",
         b"x,dst=/usr/bin,readonly=false",

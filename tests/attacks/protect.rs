@@ -10,6 +10,7 @@ use crate::support::{Engine, World, each_engine, run};
 
 each_engine!(
     f1_f6_hooks_settings_and_task_files,
+    f1_a_mount_that_says_neither_ro_nor_rw,
     f2_nested_repositories,
     f3_what_appears_is_reported,
     f4_a_git_that_is_no_directory,
@@ -147,6 +148,22 @@ fn f1_f6_hooks_settings_and_task_files(world: &World) {
     assert!(!tried(world, "more", &own, &["src/other"]).is_empty());
 }
 
+/// Without `opts` a mount is writable, and what is protected is protected all the same.
+fn f1_a_mount_that_says_neither_ro_nor_rw(world: &World) {
+    let here = json!({"src": ".", "dst": "/workspace"});
+    let project = world.project("unsaid");
+    fill(world, &project, HELD);
+    fill(world, &project, &[".git/HEAD", "ordinary"]);
+    world.python("unsaid", &json!({"mounts": [here]}));
+    let before = contents(&project);
+    assert_eq!(tried(world, "unsaid", &project, TRIED), Vec::<String>::new());
+    assert_eq!(contents(&project), before);
+    // The controls: it is writable, and without protection so are those.
+    assert!(!tried(world, "unsaid", &project, &["ordinary"]).is_empty());
+    world.python("unsaid-open", &json!({"mounts": [here], "protect": false}));
+    assert!(!tried(world, "unsaid-open", &project, &[".git/hooks"]).is_empty());
+}
+
 fn f2_nested_repositories(world: &World) {
     let project = world.project("nested");
     let files = [
@@ -227,7 +244,7 @@ fn f4_a_git_that_is_no_directory(world: &World) {
         let refused = world.coco_in(&project, ["run", "odd", "-c", "print('ran')"]);
         assert_eq!(refused.exits(125).text(), "");
         refused.complains("hooks can't be protected").complains("\"protect\": false");
-        world.python("reader", &json!({"mounts": [{"src": "@project"}], "workdir": "."}));
+        world.python("reader", &json!({"mounts": [{"src": "@project", "opts": "ro"}], "workdir": "."}));
         assert_eq!(world.coco_in(&project, ["run", "reader", "-c", "print('ran')"]).succeeds().text(), "ran");
     }
 }

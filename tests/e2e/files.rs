@@ -17,6 +17,7 @@ each_engine!(
     what_a_tool_makes_is_the_callers,
     awkward_paths_are_mounted_exactly,
     a_missing_directory_at_home_is_made,
+    files_of_the_bash_coco_write_where_they_did,
     read_only_is_read_only,
     the_project_is_where_git_is,
 );
@@ -137,9 +138,43 @@ fn a_missing_directory_at_home_is_made(world: &World) {
     assert!(world.home.join(&name).join("deeper/file").exists());
     // Outside of home nothing is made.
     let elsewhere = world.root.join("missing");
-    world.python("elsewhere", &json!({"mounts": [{"src": elsewhere, "dst": "/made"}]}));
+    world.python("elsewhere", &json!({"mounts": [{"src": elsewhere, "dst": "/made", "opts": "ro"}]}));
     world.coco(["run", "elsewhere", "-c", "pass"]).exits(125).complains("does not exist");
     assert!(!elsewhere.exists());
+}
+
+/// The bash coco's own examples: a linter's project, and an agent's directory in home.
+fn files_of_the_bash_coco_write_where_they_did(world: &World) {
+    let kept = world.home.join(".local/share/claude");
+    let _ = fs::remove_dir_all(&kept);
+    let here = json!({"src": ".", "dst": "/workspace"});
+    world.python("like-eslint", &json!({"mounts": [here]}));
+    world.python("like-claude", &json!({"mounts": [here, {"src": "~/.local/share/claude", "dst": "/root/.claude"}]}));
+    let project = world.project("from-bash");
+    world.write(project.join("source.js"), "var x");
+    let (uid, gid) = world.owner();
+
+    let fix = "import os; open('source.js', 'a').write('=1'); open('report', 'w'); print(os.getcwd())";
+    assert_eq!(world.coco_in(&project, ["run", "like-eslint", "-c", fix]).succeeds().text(), "/workspace");
+    assert_eq!(fs::read_to_string(project.join("source.js")).unwrap(), "var x=1");
+    assert_eq!(owner_and_mode(&project.join("report")), (uid, gid, 0o644));
+
+    let work = "
+import os
+os.makedirs('/root/.claude/projects', exist_ok=True)
+with open('/root/.claude/projects/history', 'a') as history:
+    history.write('once ')
+open('/workspace/answer', 'w').close()
+print(open('/root/.claude/projects/history').read())
+";
+    for said in ["once", "once once"] {
+        assert_eq!(world.coco_in(&project, ["run", "like-claude", "-c", work]).succeeds().text(), said);
+    }
+    assert_eq!(owner_and_mode(&kept), (uid, gid, 0o700));
+    assert_eq!(owner_and_mode(&kept.join("projects")), (uid, gid, 0o755));
+    for file in [kept.join("projects/history"), project.join("answer")] {
+        assert_eq!(owner_and_mode(&file), (uid, gid, 0o644), "{file:?}");
+    }
 }
 
 fn read_only_is_read_only(world: &World) {
@@ -152,7 +187,7 @@ except OSError as error:
     print(errno.errorcode[error.errno])
 ";
     let project = world.project("read-only");
-    world.python("reader", &json!({"mounts": [{"src": ".", "dst": "/workspace"}]}));
+    world.python("reader", &json!({"mounts": [{"src": ".", "dst": "/workspace", "opts": "ro"}]}));
     assert_eq!(world.coco_in(&project, ["run", "reader", "-c", code]).succeeds().text(), "EROFS");
     assert!(!project.join("file").exists());
     world.python("writer", &workspace());

@@ -129,7 +129,7 @@ pub const EVERYTHING: &str = r#"{
         {"src": "@project", "dst": "/workspace", "opts": "rw"},
         {"src": "~/.config/every", "dst": "/root/.config/every", "opts": "ro,z"},
         {"src": "/opt/with, comma and \"quote\"", "opts": "rw,Z"},
-        {"src": "/code/read", "dst": "/srv/read"}
+        {"src": "/code/read", "dst": "/srv/read", "opts": "ro"}
     ],
     "env": {"LEVEL": "9", "NAME": "a b\nc"}, "env_passthrough": ["LC_ALL", "API_TOKEN", "ABSENT"],
     "dependencies": {"mise": ["node@22", "npm:companion@1"]}, "isolated": true,

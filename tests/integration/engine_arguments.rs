@@ -195,11 +195,11 @@ fn what_opens_the_sandbox_may_not_stand_in_a_store() {
         (r#""network": "my-net""#, "/network"),
         (r#""x11": true"#, "/x11"),
         (r#""protect": false"#, "/protect"),
-        (r#""mounts": [{"src": "."}, {"src": "~", "dst": "/h"}]"#, "/mounts/1/src"),
-        (r#""mounts": [{"src": "/run/podman/podman.sock", "dst": "/s"}]"#, "/mounts/0/src"),
-        (r#""mounts": [{"src": "/var/run/docker.sock", "dst": "/s"}]"#, "/mounts/0/src"),
-        (r#""mounts": [{"src": "/srv/x.sock", "dst": "/s"}]"#, "/mounts/0/src"),
-        (r#""mounts": [{"src": "~/.colima/docker.sock", "dst": "/s"}]"#, "/mounts/0/src"),
+        (r#""mounts": [{"src": ".", "opts": "ro"}, {"src": "~", "dst": "/h", "opts": "ro"}]"#, "/mounts/1/src"),
+        (r#""mounts": [{"src": "/run/podman/podman.sock", "dst": "/s", "opts": "rw"}]"#, "/mounts/0/src"),
+        (r#""mounts": [{"src": "/var/run/docker.sock", "dst": "/s", "opts": "rw"}]"#, "/mounts/0/src"),
+        (r#""mounts": [{"src": "/srv/x.sock", "dst": "/s", "opts": "rw"}]"#, "/mounts/0/src"),
+        (r#""mounts": [{"src": "~/.colima/docker.sock", "dst": "/s", "opts": "rw"}]"#, "/mounts/0/src"),
     ] {
         assert_eq!(unfit(rest).as_deref(), Some(place), "{rest}");
     }
@@ -209,7 +209,7 @@ fn what_opens_the_sandbox_may_not_stand_in_a_store() {
         r#""allowed_hosts": ["a.example"]"#,
         r#""x11": false"#,
         r#""protect": ["x"]"#,
-        r#""mounts": [{"src": "@project", "opts": "rw"}, {"src": "~/.config/x", "dst": "/c"}]"#,
+        r#""mounts": [{"src": "@project", "opts": "rw"}, {"src": "~/.config/x", "dst": "/c", "opts": "ro"}]"#,
     ] {
         assert_eq!(unfit(rest), None, "{rest}");
     }

@@ -121,6 +121,8 @@ fn lint_warns_of_what_is_legal_and_risky() {
         (r#""env_passthrough": ["PYTHONPATH"]"#, "/env_passthrough: your PYTHONPATH steers what runs in the sandbox"),
         (r#""env": {"API_KEY": "x"}"#, "/env/API_KEY: a secret in a coco file"),
         (r#""mounts": [{"src": "~/x", "opts": "rw"}]"#, "/mounts: a writable mount outside the project"),
+        (r#""mounts": [{"src": "@project"}]"#, "/mounts/0: the tool may write @project; write \"opts\": \"rw\""),
+        (r#""mounts": [{"src": ".", "opts": "z"}]"#, "/mounts/0: the tool may write .; write"),
         (r#""network": "default""#, "/network: the engine's network reaches private addresses too"),
         (r#""network": "host""#, "the host's own network needs coco allow"),
         (r#""podman_args": ["--privileged"]"#, "the engine argument \"--privileged\" needs coco allow"),

@@ -231,7 +231,7 @@ pub struct Store {
 /// The rest of a coco file that writes the project.
 pub const WRITES: &str = r#", "mounts": [{"src": ".", "opts": "rw"}]"#;
 /// The rest of one that reads it.
-pub const READS: &str = r#", "mounts": [{"src": "."}]"#;
+pub const READS: &str = r#", "mounts": [{"src": ".", "opts": "ro"}]"#;
 
 impl Store {
     /// An empty one.

@@ -171,7 +171,7 @@ fn an_update_that_widens_is_shown_and_refused_where_nobody_can_be_asked() {
     assert!(narrowed.text().contains("  - writes the current directory\n"), "{narrowed:?}");
     assert!(store.world.coco(["verify", "tool"]).exits(0).text().contains("revision 3"));
     // Another package under the same name grants other code.
-    let text = br#"{"tool": "npm:evil", "description": "d", "mounts": [{"src": "."}]}"#;
+    let text = br#"{"tool": "npm:evil", "description": "d", "mounts": [{"src": ".", "opts": "ro"}]}"#;
     store.write("tool.json", text, "coco-config name=tool revision=4");
     store.tools["tool"] = json!({"revision": 4, "tool": "npm:evil", "description": "d"});
     store.index += 1;
@@ -183,10 +183,10 @@ fn an_update_that_widens_is_shown_and_refused_where_nobody_can_be_asked() {
 #[test]
 fn what_an_update_shows_is_the_whole_of_it() {
     let mut store = Store::new();
-    let hidden = r#", {"src": "~/empty", "dst": "/foo/credentials"}"#;
+    let hidden = r#", {"src": "~/empty", "dst": "/foo/credentials", "opts": "ro"}"#;
     let rest = |hidden: &str, env: &str| {
         format!(
-            r#", "command": "safe", "mounts": [{{"src": "~/a; no network", "dst": "/foo"}}{hidden}], "network": "public", "env": {{{env}}}"#
+            r#", "command": "safe", "mounts": [{{"src": "~/a; no network", "dst": "/foo", "opts": "ro"}}{hidden}], "network": "public", "env": {{{env}}}"#
         )
     };
     let long = format!(r#""A": "{}""#, "x ".repeat(2000));

@@ -41,7 +41,8 @@ fn narrower(members: &Map<String, Value>) -> Vec<Map<String, Value>> {
     let mounts = members.get("mounts").and_then(Value::as_array).map_or(0, Vec::len);
     for position in 0..mounts {
         let mut without = members.clone();
-        without["mounts"][position].as_object_mut().unwrap().remove("opts");
+        // Left out, they are "rw".
+        without["mounts"][position]["opts"] = json!("ro");
         found.push(without);
     }
     found

@@ -29,14 +29,12 @@ fn values(key: &str) -> BoxedStrategy<Value> {
         "mounts" => {
             let source = select(&["~/a", "~/b", "/srv/a", "@project"][..]);
             let place = select(&["", "/w", "/w", "/w/a", "/w/a/b", "/root/a/c", "/srv/a/b"][..]);
-            let mount = (source, place, select(&["ro", "ro", "rw", "ro,z"][..])).prop_map(|(src, dst, opts)| {
-                if dst.is_empty() {
-                    json!({"src": src, "opts": opts})
-                } else {
-                    json!({"src": src, "dst": dst, "opts": opts})
-                }
+            let mount = (source, place, select(&["ro", "ro", "rw", "ro,z", ""][..])).prop_map(|(src, dst, opts)| {
+                let keys =
+                    [("src", src), ("dst", dst), ("opts", opts)].into_iter().filter(|(_, text)| !text.is_empty());
+                keys.map(|(key, text)| (key.to_owned(), json!(text))).collect::<Map<_, _>>()
             });
-            prop::collection::vec(mount, 0..4).prop_map(Value::from).boxed()
+            prop::collection::vec(mount.prop_map(Value::from), 0..4).prop_map(Value::from).boxed()
         }
         "workdir" => one(&[".", "/w"]),
         "env" => prop::collection::btree_map(select(&["API_TOKEN", "LC_ALL", "X"][..]), select(&["", "1"][..]), 0..3)
@@ -111,12 +109,12 @@ enum Change {
     Gone,
     /// One entry is gone.
     Less(usize),
-    /// One mount has other options.
+    /// One mount has other options, or none.
     Options(usize, &'static str),
 }
 
 fn change() -> BoxedStrategy<Change> {
-    let options = (0_usize..4, select(&["ro", "rw", "ro,z", "ro,Z", "rw,Z"][..]));
+    let options = (0_usize..4, select(&["ro", "rw", "ro,z", "ro,Z", "rw,Z", "z", ""][..]));
     prop_oneof![
         2 => Just(Change::Other),
         1 => Just(Change::Gone),
@@ -143,7 +141,8 @@ fn changed(value: Option<&Value>, other: Option<&Value>, change: Change) -> Opti
         (Value::Array(items), Change::Options(position, options)) if !items.is_empty() => {
             let count = items.len();
             if let Value::Object(mount) = &mut items[position % count] {
-                mount.insert("opts".to_owned(), json!(options));
+                mount.remove("opts");
+                mount.extend((!options.is_empty()).then(|| ("opts".to_owned(), json!(options))));
             }
         }
         _ => {}

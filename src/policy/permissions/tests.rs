@@ -18,15 +18,21 @@ fn compared(old: &str, new: &str) -> (Vec<String>, Vec<String>) {
 #[test]
 fn every_way_to_get_more_is_seen() {
     for (old, new, added) in [
-        ("", r#", "mounts": [{"src": "."}]"#, "reads the current directory"),
+        ("", r#", "mounts": [{"src": ".", "opts": "ro"}]"#, "reads the current directory"),
+        ("", r#", "mounts": [{"src": "."}]"#, "writes the current directory"),
         (
+            r#", "mounts": [{"src": ".", "opts": "ro"}]"#,
             r#", "mounts": [{"src": "."}]"#,
+            "writes the current directory",
+        ),
+        (
+            r#", "mounts": [{"src": ".", "opts": "ro"}]"#,
             r#", "mounts": [{"src": ".", "opts": "rw"}]"#,
             "writes the current directory",
         ),
         (
-            r#", "mounts": [{"src": "."}]"#,
-            r#", "mounts": [{"src": ".", "dst": "/w"}]"#,
+            r#", "mounts": [{"src": ".", "opts": "ro"}]"#,
+            r#", "mounts": [{"src": ".", "dst": "/w", "opts": "ro"}]"#,
             "reads the current directory as /w",
         ),
         ("", r#", "allowed_hosts": ["a.example"]"#, "reaches a.example"),
@@ -59,7 +65,11 @@ fn every_way_to_get_more_is_seen() {
 #[test]
 fn what_only_takes_away_adds_nothing() {
     for (old, new) in [
+        (r#", "mounts": [{"src": ".", "opts": "rw"}]"#, r#", "mounts": [{"src": ".", "opts": "ro"}]"#),
+        // The word alone changes nothing, in either direction.
         (r#", "mounts": [{"src": ".", "opts": "rw"}]"#, r#", "mounts": [{"src": "."}]"#),
+        (r#", "mounts": [{"src": "."}]"#, r#", "mounts": [{"src": ".", "opts": "rw"}]"#),
+        (r#", "mounts": [{"src": "."}]"#, r#", "mounts": [{"src": ".", "opts": "ro"}]"#),
         (r#", "network": "public""#, r#", "allowed_hosts": ["*.a.example", "*.b.example:443"]"#),
         (r#", "allowed_hosts": ["a.example", "b.example"]"#, r#", "allowed_hosts": ["b.example"]"#),
         (r#", "network": "host""#, r#", "network": "public""#),
@@ -181,14 +191,14 @@ fn a_mount_over_a_part_of_another_holds_it_back() {
 
 #[test]
 fn mounts_are_compared_by_their_sides_and_not_by_words() {
-    let text = r#", "mounts": [{"src": "~/.foo as /data"}]"#;
-    let sides = r#", "mounts": [{"src": "~/.foo", "dst": "/data"}]"#;
+    let text = r#", "mounts": [{"src": "~/.foo as /data", "opts": "ro"}]"#;
+    let sides = r#", "mounts": [{"src": "~/.foo", "dst": "/data", "opts": "ro"}]"#;
     adds(&[
         (text, sides, &["reads ~/.foo as /data"]),
         (sides, text, &["reads '~/.foo as /data'"]),
         (
             "",
-            r#", "mounts": [{"src": "/a;b", "dst": "/c d"}], "workdir": "/w $x", "protect": ["a b"]"#,
+            r#", "mounts": [{"src": "/a;b", "dst": "/c d", "opts": "ro"}], "workdir": "/w $x", "protect": ["a b"]"#,
             &["reads '/a;b' as '/c d'", "starts in '/w $x'"],
         ),
         (r#", "protect": ["a; b"]"#, "", &["may change 'a; b' in what it writes"]),

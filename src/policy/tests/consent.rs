@@ -43,7 +43,7 @@ fn home_as_a_whole_needs_consent_and_hides_its_secrets() {
         [("/h/.config/gh", Cover::Directory), ("/h/.ssh", Cover::Directory), ("/h/x.sock", Cover::File)]
     );
     // The same by another name, and what is not exactly home.
-    let other = r#"{"tool": "npm:x", "mounts": [{"src": "/code/link", "dst": "/h"}]}"#;
+    let other = r#"{"tool": "npm:x", "mounts": [{"src": "/code/link", "dst": "/h", "opts": "ro"}]}"#;
     let leads = |path: &'static str| move |facts: &mut Facts| facts.sources[0].canonical = PathBuf::from(path);
     let policy = consented(other, AtHome::Refused, leads("/home/user")).unwrap();
     assert_eq!(policy.dangers, [Danger::Home(Access::ReadOnly)], "a link to home is home");
