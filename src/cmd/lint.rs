@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::reported;
 use crate::cli::args::Line;
 use crate::cli::table::Switch;
-use crate::config::{self, Access, AccessSource, CocoFile, Danger, Located, MAX_FILE, MountSource};
+use crate::config::{self, Access, AccessSource, CocoFile, Danger, Located, MAX_FILE, MountSource, from_bash};
 use crate::error::Error;
 use crate::host::World;
 use crate::json::JsonError;
@@ -26,10 +26,13 @@ pub fn lint(world: &World, line: &Line) -> Result<u8, Error> {
     let mut failed = 0;
     for path in paths {
         match lint_file(&path, line.has(Switch::Store)) {
-            Ok(warnings) => {
+            Ok(Findings { warnings, notes }) => {
                 term::out(&format!("ok: {}\n", term::path(&path)));
                 for warning in warnings {
                     term::note("warning", &format!("{}: {warning}", term::path(&path)));
+                }
+                for note in notes {
+                    term::note("note", &format!("{}: {note}", term::path(&path)));
                 }
             }
             Err(error) => {
@@ -49,7 +52,14 @@ fn operand_path(world: &World, operand: &OsStr) -> PathBuf {
     }
 }
 
-fn lint_file(path: &Path, for_store: bool) -> Result<Vec<String>, Error> {
+/// What there is to say about a file that is in order.
+struct Findings {
+    warnings: Vec<String>,
+    /// How it differs from what the bash coco made of it.
+    notes: Vec<&'static str>,
+}
+
+fn lint_file(path: &Path, for_store: bool) -> Result<Findings, Error> {
     let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
     let bytes =
         read_limited(path, MAX_FILE).and_then(|bytes| bytes.ok_or_else(missing)).map_err(Error::io("read", path))?;
@@ -68,7 +78,8 @@ fn lint_file(path: &Path, for_store: bool) -> Result<Vec<String>, Error> {
         let error = JsonError::new("", warning.clone(), "a store's file has no warnings");
         return Err(Error::Config { file: path.to_owned(), error });
     }
-    Ok(warnings)
+    let notes = if for_store { Vec::new() } else { from_bash::notes(&bytes) };
+    Ok(Findings { warnings, notes })
 }
 
 /// What a careful author would want to know.

@@ -13,6 +13,7 @@ use crate::rules::sandbox_paths::GuestPath;
 use crate::rules::variables::{self, PassThrough};
 
 mod danger;
+pub mod from_bash;
 mod model;
 mod print;
 mod store_rules;
@@ -388,11 +389,15 @@ fn known_keys(members: &[(String, Value)], place: &str, known: &[&str]) -> Parse
     match members.iter().find(|(key, _)| !known.contains(&key.as_str())) {
         None => Ok(()),
         Some((key, _)) => {
+            let pointer = format!("{place}/{}", escape(key));
+            if let Some((message, hint)) = from_bash::gone(key).filter(|_| place.is_empty()) {
+                return Err(JsonError::new(&pointer, message, hint));
+            }
             let hint = match nearest(key, known.iter().copied()) {
                 Some(name) => format!("did you mean \"{name}\"?"),
                 None => format!("the keys here are {}", known.join(", ")),
             };
-            Err(JsonError::new(&format!("{place}/{}", escape(key)), "unknown key", hint))
+            Err(JsonError::new(&pointer, "unknown key", hint))
         }
     }
 }

@@ -53,6 +53,17 @@ fn a_file_of_a_store_says_what_it_leaves_to_nobody() {
 }
 
 #[test]
+fn a_key_of_the_bash_coco_that_is_gone_is_told_so() {
+    for key in ["pre-cmd", "pre_cmd"] {
+        let error = parse(format!(r#"{{"tool": "npm:x", "{key}": "make"}}"#).as_bytes()).unwrap_err();
+        assert_eq!(error.message, format!("{key} is gone: coco runs no command before the tool"));
+        assert!(error.pointer == format!("/{key}") && error.hint.contains("dependencies"), "{error:?}");
+    }
+    let inner = parse(br#"{"tool": "npm:x", "limits": {"pre-cmd": 1}}"#).unwrap_err();
+    assert_eq!(inner.message, "unknown key");
+}
+
+#[test]
 fn variables_that_steer_code_inside_pass() {
     let file = good(r#"{"tool": "npm:x", "env_passthrough": ["NODE_OPTIONS", "npm_config_registry"]}"#);
     assert_eq!(file.env_passthrough.len(), 2);

@@ -23,6 +23,8 @@ mod environment;
 #[cfg(test)]
 mod expectations;
 #[cfg(test)]
+mod from_bash;
+#[cfg(test)]
 mod hostile_stores;
 #[cfg(test)]
 mod house;
