@@ -72,7 +72,7 @@ pub fn pump(mut pipe: ChildStdin) {
                     }
                 }
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-                    thread::sleep(Duration::from_millis(200))
+                    thread::sleep(Duration::from_millis(200));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,

@@ -137,13 +137,11 @@ pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<String, Err
     }
     let words = format!("waiting for another coco that builds the image for {}", stage.name());
     let _lock = lock_exclusive(&lock_path(world, engine, stage), waiting(words))?;
-    match known(world, engine, stage)? {
-        Some(id) => Ok(id),
-        None => {
-            tell_slow_storage(engine);
-            build(world, engine, stage, Cache::Use)
-        }
+    if let Some(id) = known(world, engine, stage)? {
+        return Ok(id);
     }
+    tell_slow_storage(engine);
+    build(world, engine, stage, Cache::Use)
 }
 
 /// Forgets a stage whose image the engine no longer has; gives whether that was so.
@@ -234,7 +232,9 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     let mut tail: Vec<String> = Vec::new();
     let success = exec::build(&world.program, engine, &order.arguments(engine), |event| {
         if let BuildEvent::Line(line) = event {
-            steps::step(line).into_iter().for_each(|step| progress.step(step));
+            if let Some(step) = steps::step(line) {
+                progress.step(step);
+            }
             if tail.len() >= 40 {
                 tail.remove(0);
             }

@@ -195,10 +195,10 @@ fn serve_http(context: &Context, host: &HostName, port: Port, client: &TcpStream
     let (requested, responded) = (AtomicBool::new(false), AtomicBool::new(false));
     input.responded = Some(&responded);
     let outcome = thread::scope(|scope| {
-        let responder = thread::Builder::new()
+        let worker = thread::Builder::new()
             .stack_size(super::STACK_SIZE)
             .spawn_scoped(scope, || forward_responses(context, &server, client, (&requested, &responded), &counts));
-        let outcome = match responder {
+        let outcome = match worker {
             Ok(_) => forward_requests(host, port, input, first, &server, &counts),
             Err(error) => Err(error.into()),
         };

@@ -1,8 +1,8 @@
 //! The decision: what one tool gets in one run. Pure: (tool, coco file, facts) to plain data.
 //!
-//! What may be mounted is answered by `mounts` and `rules/host_paths`, what may be reached by `network`
-//! and `rules/egress`. The first variant of each enum is the closed one, a `match` on a permission names every variant, and whatever widens the sandbox has
-//! `dangerous` in its name.
+//! What may be mounted is answered by `mounts` and `rules/host_paths`, what may be reached by `network` and
+//! `rules/egress`. The first variant of each enum is the closed one, a `match` on a permission names every variant, and
+//! whatever widens the sandbox has `dangerous_` in its name.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

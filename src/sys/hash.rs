@@ -55,8 +55,9 @@ mod tests {
         assert_eq!(Digest::parse(empty), Some(Digest::of(b"")));
         assert_ne!(Digest::of(b"a"), Digest::of(b""));
         let (upper, longer, blank) = (empty.to_uppercase(), format!("{empty}0"), format!("{empty} "));
-        let sign = format!("+{}", &empty[1..]);
-        for bad in ["", "0", "*", &empty[1..], &upper, &longer, &blank, &sign] {
+        let shorter = empty.strip_prefix('e').unwrap();
+        let sign = format!("+{shorter}");
+        for bad in ["", "0", "*", shorter, &upper, &longer, &blank, &sign] {
             assert_eq!(Digest::parse(bad), None, "{bad:?}");
         }
     }

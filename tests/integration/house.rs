@@ -25,9 +25,10 @@ fn sources() -> Vec<Source> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
             let path = entry.path();
-            match path.is_dir() {
-                true => walk(&path, found),
-                false => found.push(path),
+            if path.is_dir() {
+                walk(&path, found);
+            } else {
+                found.push(path);
             }
         }
     }
@@ -54,7 +55,7 @@ fn imports(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     for after in code.split("crate::").skip(1) {
-        let group = after.strip_prefix('{').map(|group| &group[..group.find(';').unwrap()]);
+        let group = after.strip_prefix('{').map(|group| group.split_once(';').unwrap().0);
         match group {
             None => found.extend(first_word(after)),
             Some(group) => {
@@ -243,14 +244,17 @@ fn nix_is_for_signals_and_what_rustix_has_not() {
     let mut used = BTreeSet::new();
     for Source { path, text } in sources() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        for (line, at) in code.flat_map(|line| line.match_indices("nix::").map(move |(at, _)| (line, at))) {
-            // `std::os::unix::` and longer names that end so.
-            if line[..at].ends_with(|letter: char| letter.is_alphanumeric()) {
-                continue;
+        for line in code {
+            // A longer name can end so: `std::os::unix::`.
+            for (before, _) in line.match_indices("nix::").map(|(at, _)| line.split_at(at)) {
+                if before.ends_with(|letter: char| letter.is_alphanumeric()) {
+                    continue;
+                }
+                let path_used = line.strip_prefix(before).unwrap();
+                let known = NIX.iter().find(|(start, _)| path_used.starts_with(start));
+                assert!(known.is_some(), "src/{path}: {}", line.trim());
+                used.extend(known.map(|(start, _)| *start));
             }
-            let known = NIX.iter().find(|(start, _)| line[at..].starts_with(start));
-            assert!(known.is_some(), "src/{path}: {}", line.trim());
-            used.extend(known.map(|(start, _)| *start));
         }
     }
     assert_eq!(used, NIX.iter().map(|(start, _)| *start).collect(), "what is not used any more goes from the list");

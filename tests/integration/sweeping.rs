@@ -104,7 +104,9 @@ fn prune_waits_for_installations() {
     }
     let locks = [own.join("install.lock"), world.path("data/coco/volumes/podman/.runtimes.lock")];
     let held: Vec<File> = locks.iter().map(|path| File::create(path).unwrap()).collect();
-    held.iter().for_each(|file| file.lock().unwrap());
+    for file in &held {
+        file.lock().unwrap();
+    }
     let ended = world.coco(["prune"]).exits(0);
     assert!(ended.stderr.contains("coco: skip: probe is being installed\n"), "{ended:?}");
     assert!(ended.stderr.contains("coco: skip: runtimes are being installed\n"), "{ended:?}");
