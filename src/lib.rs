@@ -1,12 +1,11 @@
 //! Container Conductor: runs developer tools in a sandbox with only the permissions that a small
 //! JSON file grants.
 //!
-//! One direction, left to right; a module uses what stands before it and the leaves (`names`,
-//! `json`, `error`, `term`):
+//! `ARCHITECTURE.md` shows the rooms; `run` holds the pipeline of one run on one screen:
 //!
 //! ```text
-//! argv --> argv0  --> args --> store, tools --> facts --> policy --> plan --> exec
-//! bytes    who am I   typed    verified, typed  world     decision   argv     processes
+//! argv --> cli    --> store, tools --> facts --> policy --> plan --> exec
+//! bytes    typed      verified         world     decision   argv     the only processes
 //! ```
 
 pub mod cli;

@@ -344,7 +344,7 @@ fn memory(text: &str) -> Result<u64, String> {
     };
     // A pebibyte is more than any machine has, and far from overflow in every engine.
     let bytes = count.checked_mul(1 << shift).filter(|bytes| *bytes <= 1 << 50).ok_or_else(error)?;
-    // Below 6 MiB docker refuses, and the helper alone needs a few.
+    // Below 6 MiB docker refuses, and init alone needs a few.
     if bytes < 6 << 20 { Err(format!("{text:?} is less than 6m, too little to start anything")) } else { Ok(bytes) }
 }
 

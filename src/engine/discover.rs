@@ -10,7 +10,7 @@ use super::helpers::{self, Found, HELPER_DIRECTORIES, HelperProgram, Start};
 use super::{Engine, EngineKind};
 use crate::error::Error;
 use crate::host::World;
-use crate::host::project::projects_of;
+use crate::host::project::{current_directory, projects_of};
 use crate::host::search_path::search_path;
 use crate::rules::host_paths::SYSTEM_PROGRAM_DIRECTORIES;
 use crate::rules::variables::{ENGINE_STEERING, EngineValue};
@@ -74,8 +74,7 @@ fn check_owner(world: &World, name: &OsStr, value: &OsStr) -> Result<(), Error> 
     if !path.is_absolute() {
         return refuse(format!("{} is not an absolute path", term::os(value)), "write the whole path, or unset it");
     }
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
-    let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    let cwd = current_directory().unwrap_or_default();
     // The engine itself refuses or makes what is not there.
     let Ok(canonical) = fs::canonicalize(path) else { return Ok(()) };
     if projects_of(world, &cwd).any(|project| canonical.starts_with(project) || path.starts_with(project)) {

@@ -38,14 +38,14 @@ pub fn plan(title: &str, plan: &Plan) -> String {
         }
     };
     let names: Vec<&OsStr> = plan.launch.environment.iter().map(|(name, _)| name.as_os_str()).collect();
-    text.push_str(&format!("\n# inside, the helper {inside}\n#   in {}", term::shell_quote(&plan.launch.workdir)));
+    text.push_str(&format!("\n# inside, init {inside}\n#   in {}", term::shell_quote(&plan.launch.workdir)));
     if !names.is_empty() {
         text.push_str(&format!(", with {} set", quoted(&names)));
     }
     text.push('\n');
     if let Some(orders) = &plan.proxy {
         let reached = network::of_proxy(&orders.reach);
-        text.push_str(&format!("# outside, the broker {reached}\n"));
+        text.push_str(&format!("# outside, the proxy {reached}\n"));
         for port in &orders.ports {
             text.push_str(&format!("#   and listens on {port} (address:host:inside)\n"));
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::World;
-use super::project::project_of;
+use super::project::{current_directory, project_of};
 use crate::error::Error;
 use crate::rules::host_paths::SYSTEM_PROGRAM_DIRECTORIES;
 use crate::term;
@@ -18,8 +18,7 @@ use crate::term;
 /// The first one found is this very program.
 pub fn search_path(world: &World, program: &str) -> Result<Option<PathBuf>, Error> {
     let path = world.variable("PATH").unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the working directory")]
-    let cwd = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    let cwd = current_directory().unwrap_or_default();
     let project = project_of(&cwd);
     let own = fs::metadata(&world.program).map_err(Error::io("look at", &world.program))?;
     let is_projects = |path: &Path| {

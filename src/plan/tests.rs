@@ -84,7 +84,7 @@ fn text(plan: &Plan) -> String {
         writeln!(text, "{}", argument.as_bytes().escape_ascii().to_string().replace("\\\"", "\"")).unwrap();
     }
     let Launch { expect, umask, workdir, environment, path, ancestors, network_role, task } = &plan.launch;
-    text.push_str("\n# what the helper is told\n");
+    text.push_str("\n# what init is told\n");
     let Expect { owner, enclosure, network, mounts, trees, empty, namespaces, identities } = expect;
     writeln!(text, "expect owner {owner} {enclosure:?} {network:?}").unwrap();
     for mount in mounts {
@@ -111,7 +111,7 @@ fn text(plan: &Plan) -> String {
     writeln!(text, "{network_role:?}\n{task:?}").unwrap();
     text.push_str("\n# what is done around it\n");
     writeln!(text, "run directory {}\nstreams {:?}", plan.run_directory.display(), plan.streams).unwrap();
-    writeln!(text, "broker {:?}", plan.proxy).unwrap();
+    writeln!(text, "proxy {:?}", plan.proxy).unwrap();
     for file in &plan.run_files {
         match file {
             RunFile::Bytes { name, bytes } => writeln!(text, "run file {name}: {}", bytes.escape_ascii()).unwrap(),

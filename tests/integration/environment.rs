@@ -35,7 +35,7 @@ fn extra_ports_open_no_network() {
     let mut world = World::with_probe();
     world.set("COCO_EXTRA_PORTS", "0.0.0.0:8080:80");
     let shown = world.coco(["show", "probe"]).exits(0).text().to_owned();
-    assert!(shown.contains("--network=none") && shown.contains("# outside, the broker reaches no host"), "{shown}");
+    assert!(shown.contains("--network=none") && shown.contains("# outside, the proxy reaches no host"), "{shown}");
     assert!(shown.contains("COCO_EXTRA_PORTS publishes 0.0.0.0:8080:80 beyond this machine"), "{shown}");
 }
 

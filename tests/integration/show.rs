@@ -220,7 +220,7 @@ fn show_says_what_a_tool_may_do() {
         &format!("reads and writes  {} as /workspace", world.path("project").display()),
         "network           none",
         "# install phase: none, the image has it",
-        "# inside, the helper runs python3",
+        "# inside, init runs python3",
     ] {
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(squeezed(text).contains(&squeezed(words)), "{words:?} is not in\n{text}");

@@ -142,7 +142,7 @@ fn what_would_be_granted_can_be_looked_at_before_it_is() {
     assert_eq!(show(&facts).1, []);
 }
 
-/// Consent is on record, and the file asks for nothing dangerous: the helper checks all the same.
+/// Consent is on record, and the file asks for nothing dangerous: init checks all the same.
 #[test]
 fn consent_that_nothing_needs_opens_nothing() {
     let world = world(1000);
