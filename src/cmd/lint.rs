@@ -121,7 +121,7 @@ fn warnings(file: &CocoFile) -> Vec<String> {
     for Located { place, danger } in Danger::of(file) {
         warnings.push(match danger {
             Danger::EngineNetwork => {
-                format!("{place}: {danger} reaches private addresses too; allowed_hosts is narrower")
+                format!("{place}: the engine's network reaches private addresses too; allowed_hosts is narrower")
             }
             Danger::Unprotected => format!("{place}: the tool may have {danger}"),
             Danger::EngineArgument(_)

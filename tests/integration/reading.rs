@@ -124,8 +124,10 @@ fn lint_warns_of_what_is_legal_and_risky() {
         (r#""mounts": [{"src": "@project"}]"#, "/mounts/0: the tool may write @project; write \"opts\": \"rw\""),
         (r#""mounts": [{"src": ".", "opts": "z"}]"#, "/mounts/0: the tool may write .; write"),
         (r#""network": "default""#, "/network: the engine's network reaches private addresses too"),
-        (r#""network": "host""#, "the host's own network needs coco allow"),
-        (r#""podman_args": ["--privileged"]"#, "the engine argument \"--privileged\" needs coco allow"),
+        (r#""network": "host""#, "/network: the host's own network needs coco allow"),
+        (r#""podman_args": ["--privileged"]"#, "/podman_args/0: the engine argument \"--privileged\" needs coco allow"),
+        (r#""x11": true"#, "/x11: your X11 display"),
+        (r#""protect": false"#, "/protect: the tool may have git hooks and editor settings to write"),
     ] {
         world.tool("probe", format!(r#"{{"tool": "npm:x", "description": "d", {rest}}}"#));
         let ended = world.coco(["lint", "probe"]).exits(0);
