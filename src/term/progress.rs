@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::say;
 
-/// How long nothing may be said.
-const SILENCE: Duration = Duration::from_secs(10);
+/// How long nothing may be said; with one tick it makes ten seconds.
+const SILENCE: Duration = Duration::from_secs(9);
 /// How often a wait is interrupted to see whether something is to be said.
 pub const TICK: Duration = Duration::from_secs(1);
 
@@ -76,12 +76,13 @@ mod tests {
     fn something_is_said_every_ten_seconds() {
         let mut progress = Progress::new("image node", "installing Debian's node and npm");
         let after = |seconds| progress.started + Duration::from_secs(seconds);
-        assert_eq!(progress.due(after(9)), None);
-        let line = "image node: still installing Debian's node and npm (10 s so far)";
-        assert_eq!(progress.due(after(10)).as_deref(), Some(line));
-        let (eighteen, twenty) = (after(18), after(20));
+        assert_eq!(progress.due(after(8)), None);
+        assert_eq!(SILENCE + TICK, Duration::from_secs(10));
+        let line = "image node: still installing Debian's node and npm (9 s so far)";
+        assert_eq!(progress.due(after(9)).as_deref(), Some(line));
+        let (early, late) = (after(17), after(19));
         progress.said = after(10);
-        assert_eq!(progress.due(eighteen), None);
-        assert!(progress.due(twenty).unwrap().ends_with("(20 s so far)"));
+        assert_eq!(progress.due(early), None);
+        assert!(progress.due(late).unwrap().ends_with("(19 s so far)"));
     }
 }

@@ -18,17 +18,18 @@ pub fn only(containerfile: &str, stages: &[&str]) -> String {
 }
 
 /// What a line of a build's output says is done next, if it says that: a step's own words, which each RUN begins with,
-/// or the fetching of the base image. podman's, docker's and BuildKit's.
+/// or the fetching of the base image, or the writing of the new one. podman's, docker's and BuildKit's.
 pub fn step(line: &str) -> Option<String> {
     let is_step = line.contains("STEP ") || line.starts_with("Step ") || (line.starts_with('#') && line.contains('['));
     if is_step {
         let (_, words) = line.split_once("RUN : \"")?;
         return words.split_once('"').map(|(words, _)| words.to_owned());
     }
-    ["Trying to pull ", "Pulling from "]
-        .iter()
-        .any(|start| line.contains(start))
-        .then(|| "fetching the base image".to_owned())
+    if line.split_once("COMMIT ").is_some_and(|(before, _)| before.is_empty() || before.ends_with("] ")) {
+        return Some("writing the image".to_owned());
+    }
+    let fetches = ["Trying to pull ", "Pulling from "].iter().any(|start| line.contains(start));
+    fetches.then(|| "fetching the base image".to_owned())
 }
 
 #[cfg(test)]
