@@ -65,14 +65,14 @@ fn remove_from_engine(world: &World, kind: EngineKind) -> Result<(), Error> {
     if !used && image::built(world, &engine).is_empty() {
         return Ok(());
     }
-    for (number, what) in [
-        (
-            exec::remove_left(Client::of(&engine), &world.directories.runtime, None),
-            "containers that were never started",
-        ),
-        (image::remove_unused(world, &engine), "images that nothing uses"),
+    let containers = exec::remove_left(Client::of(&engine), &world.directories.runtime, None);
+    let images = image::remove_unused(world, &engine);
+    for (number, one, many) in [
+        (containers, "container that was never started", "containers that were never started"),
+        (images, "image that nothing uses", "images that nothing uses"),
     ] {
         if number > 0 {
+            let what = if number == 1 { one } else { many };
             term::say(&format!("removed from {}: {number} {what}", kind.program()));
         }
     }

@@ -20,7 +20,11 @@ pub fn only(containerfile: &str, stages: &[&str]) -> String {
 /// What a line of a build's output says is done next, if it says that: a step's own words, which each RUN begins with,
 /// or the fetching of the base image, or the writing of the new one. podman's, docker's and BuildKit's.
 pub fn step(line: &str) -> Option<String> {
-    let is_step = line.contains("STEP ") || line.starts_with("Step ") || (line.starts_with('#') && line.contains('['));
+    // podman quotes a step that failed in its error, without the number.
+    let numbered = |(_, rest): (&str, &str)| rest.starts_with(|letter: char| letter.is_ascii_digit());
+    let is_step = line.split_once("STEP ").is_some_and(numbered)
+        || line.starts_with("Step ")
+        || (line.starts_with('#') && line.contains('['));
     if is_step {
         let (_, words) = line.split_once("RUN : \"")?;
         return words.split_once('"').map(|(words, _)| words.to_owned());
@@ -85,9 +89,15 @@ mod tests {
         {
             assert_eq!(step(line).as_deref(), Some("fetching the base image"), "{line}");
         }
-        for line in
-            ["STEP 1/5: FROM x AS base", "STEP 2/5: COPY ca.crt /tmp", "RUN : \"x\"", "Get:1 x", "#7 [a] RUN : \"x", ""]
-        {
+        for line in [
+            "Error: building at STEP \"RUN : \"x y\"; set\": no",
+            "STEP 1/5: FROM x AS base",
+            "STEP 2/5: COPY ca.crt /tmp",
+            "RUN : \"x\"",
+            "Get:1 x",
+            "#7 [a] RUN : \"x",
+            "",
+        ] {
             assert_eq!(step(line), None, "{line}");
         }
     }
