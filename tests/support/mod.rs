@@ -28,7 +28,7 @@ pub use outcome::{Unusable, does_not_apply, in_world, is_impossible, settled};
 pub use processes::{Background, Run, marker, processes_with, run, run_with, until};
 
 /// The longest that one command may take, an image's build included.
-const LONGEST: Duration = Duration::from_secs(420);
+const LONGEST: Duration = Duration::from_secs(1200);
 
 /// An engine, and who calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
