@@ -12,9 +12,10 @@ use crate::sys::lock::lock_unused;
 pub fn remove_left(client: Client<'_>, runs: &Path, own: Option<&Path>) -> usize {
     let ask = |arguments: &[&str]| answer_of(client, arguments).ok().filter(|answer| answer.code == Some(0));
     let label = format!("--filter=label={RUN_LABEL}");
-    let states = ["--filter=status=created", "--filter=status=exited"];
-    let listed = ask(&["ps", "--all", "--quiet", "--no-trunc", states[0], states[1], &label]);
-    let Some(listed) = listed else { return 0 };
+    let all = ["ps", "--all", "--quiet", "--no-trunc", &label, "--filter=status=created", "--filter=status=exited"];
+    // podman has one more state before a start, which docker refuses to filter by.
+    let with_initialized: Vec<&str> = all.into_iter().chain(["--filter=status=initialized"]).collect();
+    let Some(listed) = ask(&with_initialized).or_else(|| ask(&all)) else { return 0 };
     let is_gone = |id: &&str| {
         let format = format!("--format={{{{index .Config.Labels {RUN_LABEL:?}}}}}");
         let run = ask(&["container", "inspect", &format, id]).map(|answer| PathBuf::from(answer.text));
