@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The broker's speed beside the engine's default network, as ratios: two network namespaces with a cable between them,
+# The proxy's speed beside the engine's default network, as ratios: two network namespaces with a cable between them,
 # a server in one, coco and the engine in the other. Root only; podman as root and as the test user.
 set -eu
 
@@ -164,7 +164,7 @@ start_up() {
         'BEGIN { printf "%-50s %8.2f x     (below 1; %.0f, %.0f ms) %s\n", name, ours / theirs, ours / 1e7, theirs / 1e7, ours < theirs ? "ok" : "OVER" }'
 }
 
-# The broker is the coco process.
+# The proxy is the coco process.
 memory() {
     mkfifo "$work/go"
     $2 "$work/coco" run bench /bench/client.py $name hold <"$work/go" >"$work/held" 2>/dev/null &
@@ -172,7 +172,7 @@ memory() {
     exec 7>"$work/go"
     until grep -q held "$work/held" || [ "$tries" -gt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
     process=$(pgrep -f "^$work/coco run bench" | head -1)
-    awk -v name="$1: broker with 200 connections open" '/^VmRSS/ { printf "%-50s %8.1f MiB   (at most 12) %s\n", name, $2 / 1024, $2 <= 12288 ? "ok" : "OVER" }' "/proc/$process/status"
+    awk -v name="$1: proxy with 200 connections open" '/^VmRSS/ { printf "%-50s %8.1f MiB   (at most 12) %s\n", name, $2 / 1024, $2 <= 12288 ? "ok" : "OVER" }' "/proc/$process/status"
     echo >&7
     exec 7>&-
     wait "$tool" || true

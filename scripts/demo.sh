@@ -94,7 +94,7 @@ make_build() { make --no-print-directory -C "$here" build >"$log" 2>&1; }
 build_state() {
     awk '/^ *Updating / { now = "asking for the list of crates" }
         /^ *Downloaded / { now = "fetched " $2 }
-        /^ *Compiling / { now = "compiling crate " ++count ", " $2 }
+        /^ *Compiling / { now = "compiling, " ++count " crates so far" }
         END { print now }' "$log"
 }
 

@@ -28,7 +28,7 @@ refuse() {
 # Where a link leads may change after what it led to was signed.
 for file in "$store"/coco.pub "$store"/*.json "$container" "$store"/*.minisig; do
     if [ -L "$file" ] || { [ -e "$file" ] && [ ! -f "$file" ]; }; then
-        refuse "$file is no regular file: put the file itself there, or remove it"
+        refuse "$file is not a regular file: put the file itself there, or remove it"
     fi
 done
 
@@ -86,7 +86,7 @@ restore="restore index.json and index.json.minisig from version control"
 if [ -e "$index" ]; then
     verified "$index" "$index.minisig" coco-index ||
         { [ -n "${COCO_OLD_PUB:-}" ] && verified "$index" "$index.minisig" coco-index -p "$COCO_OLD_PUB"; } ||
-        refuse "$index.minisig is missing or does not hold: $restore (with a new coco.pub: COCO_OLD_PUB=path of the old one)"
+        refuse "$index.minisig is missing or not valid: $restore (with a new coco.pub: COCO_OLD_PUB=path of the old one)"
     [ "$(jq -r .revision "$index")" = "$revision" ] || refuse "$index states another revision than its signature: $restore"
     old_revision=$revision
     jq -S .tools "$index" > "$new/old-tools"
@@ -120,7 +120,7 @@ if [ -e "$container" ] && ! verified "$container" "$container.minisig" coco-cont
     if [ -e "$index" ]; then
         [ -e "$container.minisig" ] || refuse "$container.minisig is missing: restore it from version control"
         parse "$container.minisig" "$(sed -n '3s/^trusted comment: //p' "$container.minisig")" coco-containerfile ||
-            refuse "$container.minisig is no signature of a Containerfile: restore it from version control"
+            refuse "$container.minisig is not the signature of a Containerfile: restore it from version control"
     fi
     sign "$container" coco-containerfile $((revision + 1))
 fi

@@ -2,7 +2,7 @@
 # Installs every tool of the store that a package registry can give (npm, pipx, cargo) for real, asks
 # each for its version, and asks again with no network at all; prints a table of what came of it.
 # `store-test.sh [NAME...]` limits it to these tools. It takes an hour or more, most of it compiling,
-# and is no part of `make test`. What lasts lies in .store-test: coco's own directories, one log for
+# and is not part of `make test`. What lasts lies in .store-test: coco's own directories, one log for
 # each tool, and the table of the last run.
 set -eu
 

@@ -288,8 +288,8 @@ pub const COMMANDS: &[CommandRow] = &[
         name: "prune",
         usage: "",
         operands: Operands::None,
-        summary: "remove download caches",
-        details: "Removes download caches and replaced installations, and prints how much space was freed. What a running tool uses is skipped and named.",
+        summary: "remove caches, and what coco left unused in the engine",
+        details: "Removes download caches, replaced installations, and in the engine the images of coco that nothing uses and the containers that were never started. Prints how much space was freed on disk by the first two. What a running tool uses is skipped and named.",
         switches: &[switch(Switch::All, "all", Some('a'), "also remove everything of tools without a coco file")],
     },
     CommandRow {

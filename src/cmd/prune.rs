@@ -43,7 +43,8 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
             for cache in volumes.caches(&name) {
                 tally.remove_unless_used(&cache, name.as_str());
             }
-            tally.freed += remove_replaced(&own, &read_record(&record).unwrap_or_default());
+            let current = read_record(&record).and_then(|record| record.data);
+            tally.freed += remove_replaced(&own, current.as_ref());
         }
         match lock_unused(&volumes.runtimes_lock()) {
             Ok(_lock) => tally.remove_unless_used(&download_cache(&volumes.shared_runtimes()), "runtimes"),

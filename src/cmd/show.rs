@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use super::print;
 use crate::engine::discover;
+use crate::engine::image::Image;
 use crate::error::Error;
 use crate::host::World;
 use crate::host::volumes::DataName;
@@ -40,7 +41,7 @@ pub fn plans(job: &Job, arguments: &[OsString]) -> Result<u8, Error> {
     let policy = job.policy;
     let stage = image::Stage::of(&policy.installation.tool);
     let known = image::known(job.world, job.engine, stage)?;
-    let image = known.clone().unwrap_or_else(|| stage.tag());
+    let image = known.clone().unwrap_or_else(|| Image::Named(stage.image_name()));
     let record = known.and_then(|image| install::installed(job, &image));
     if !policy.installation.runtimes.is_empty() {
         let plan = plan::install_runtimes(job, &image);
@@ -60,7 +61,7 @@ pub fn plans(job: &Job, arguments: &[OsString]) -> Result<u8, Error> {
         };
         term::out(&format!("{}\n", explain::plan(title, &plan)));
     }
-    let record = record.unwrap_or_else(|| explain::placeholder_record(policy));
+    let record = record.unwrap_or_else(|| explain::placeholder_record(policy, &image));
     let plan = plan::run(job, &image, &record, arguments);
     print(&explain::plan("run phase", &plan))
 }

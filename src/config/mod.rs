@@ -149,7 +149,7 @@ fn mount(value: &Value, place: &str) -> Parsed<Mount> {
 
 fn mount_source(text: &str) -> Result<MountSource, String> {
     if text.is_empty() || text.contains('\0') || text.len() > 4096 {
-        return Err(format!("{text:?} is no path"));
+        return Err(format!("{text:?} is not a valid path"));
     }
     match text {
         "." => Ok(MountSource::CurrentDirectory),
@@ -172,7 +172,7 @@ fn mount_options(text: &str) -> Result<(Option<Access>, Relabel), String> {
             "rw" => access.replace(Access::ReadWrite).is_some(),
             "z" => relabel.replace(Relabel::Shared).is_some(),
             "Z" => relabel.replace(Relabel::Private).is_some(),
-            _ => return Err(format!("{option:?} is none of ro, rw, z, Z")),
+            _ => return Err(format!("unknown option {option:?}; the options are ro, rw, z, Z")),
         };
         if twice {
             return Err(format!("{text:?} says the same thing twice"));
@@ -330,7 +330,7 @@ fn limits(value: &Value, place: &str) -> Parsed<Limits> {
 }
 
 fn memory(text: &str) -> Result<u64, String> {
-    let error = || format!("{text:?} is no amount of memory; digits and one of k, m, g");
+    let error = || format!("{text:?} is not a valid amount of memory; write digits and one of k, m, g");
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let shift = match text.strip_prefix(digits) {
         Some("k") => 10,
@@ -372,7 +372,7 @@ fn homepage(value: &Value, place: &str) -> Parsed<String> {
     if text.starts_with("https://") || text.starts_with("http://") {
         Ok(text)
     } else {
-        Err(JsonError::new(place, format!("{text:?} is no web address"), "start it with https://"))
+        Err(JsonError::new(place, format!("{text:?} is not a web address"), "start it with https://"))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::rules::variables::{CLIENT_VARIABLES, ENGINE_STEERING};
 
 pub mod discover;
 pub mod helpers;
+pub mod image;
 
 /// A kind of container engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,9 +3,10 @@
 use std::ffi::{OsStr, OsString};
 
 use super::network;
+use crate::engine::image::Image;
 use crate::host::volumes::DataName;
 use crate::plan::Plan;
-use crate::plan::record::Record;
+use crate::plan::record::{Record, system_record};
 use crate::policy::Policy;
 use crate::protocol::control::Task;
 use crate::term;
@@ -54,10 +55,10 @@ pub fn plan(title: &str, plan: &Plan) -> String {
 }
 
 /// What a record says when nothing is installed yet, for showing what would be done.
-pub fn placeholder_record(policy: &Policy) -> Record {
+pub fn placeholder_record(policy: &Policy, image: &Image) -> Record {
     Record {
         version: if policy.installation.tool.is_system() { "system".to_owned() } else { String::new() },
         data: (!policy.installation.is_nothing()).then(DataName::placeholder),
-        ..Record::default()
+        ..system_record(policy, image)
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::directories::Directories;
 use crate::names::ToolName;
 
@@ -85,7 +87,8 @@ impl<'a> Volumes<'a> {
 const DATA_PREFIX: &str = "data-";
 
 /// The name of the directory of one installation, inside the tool's own. Each installation gets a new one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct DataName(String);
 
 impl DataName {
@@ -112,14 +115,28 @@ impl fmt::Display for DataName {
 }
 
 /// Checks the name of a directory, from a record or from the file system.
+impl TryFrom<String> for DataName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<DataName, String> {
+        if text.starts_with(DATA_PREFIX) && !text.contains(['/', '\0']) {
+            return Ok(DataName(text));
+        }
+        Err(format!("{text:?} is not the name of an installation's directory"))
+    }
+}
+
 impl FromStr for DataName {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with(DATA_PREFIX) && !text.contains(['/', '\0']) {
-            return Ok(DataName(text.to_owned()));
-        }
-        Err(format!("{text:?} is not the name of an installation's directory"))
+    fn from_str(text: &str) -> Result<DataName, String> {
+        DataName::try_from(text.to_owned())
+    }
+}
+
+impl From<DataName> for String {
+    fn from(name: DataName) -> String {
+        name.0
     }
 }
 

@@ -6,9 +6,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::helpers::{self, Start};
+use crate::engine::image::{Image, ImageId, ImageName};
 use crate::engine::{Engine, EngineKind, discover};
 use crate::error::Error;
 use crate::exec::{self, BuildEvent, Client};
@@ -16,11 +17,12 @@ use crate::facts::ca_certificates;
 use crate::host::World;
 use crate::names::{Backend, ToolSpec};
 use crate::store::bundled;
-use crate::sys::files::{read_limited, write_atomically, write_json};
+use crate::sys::files::{read_json, read_limited, write_atomically, write_json};
+use crate::sys::hash::Digest;
 use crate::sys::limits::{Resource, limits};
 use crate::sys::lock::lock_exclusive;
+use crate::term;
 use crate::term::progress::{Progress, waiting};
-use crate::{json, term};
 
 mod leftovers;
 mod steps;
@@ -76,12 +78,9 @@ impl Stage {
         }
     }
 
-    /// The tag of its image.
-    pub fn tag(self) -> String {
-        match self {
-            Stage::Base => "localhost/coco:latest".to_owned(),
-            _ => format!("localhost/coco:{}", self.name()),
-        }
+    /// The name of its image.
+    pub fn image_name(self) -> ImageName {
+        ImageName::of_own(if self == Stage::Base { "latest" } else { self.name() })
     }
 
     /// The stage whose runtime a tool needs.
@@ -100,11 +99,14 @@ impl Stage {
 }
 
 /// What is known about a built stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct ImageRecord {
-    id: String,
-    containerfile: String,
-    base: String,
+    id: ImageId,
+    /// The Containerfile that it was built from.
+    containerfile: Digest,
+    /// What it stands on.
+    base: ImageName,
+    /// What that was then: its id in the engine's words, or empty where the engine could not tell.
     base_digest: String,
 }
 
@@ -117,8 +119,8 @@ pub enum Cache {
     Ignore,
 }
 
-/// The image's id for a stage if it is known, without building: for `show` and `--dry-run`.
-pub fn known(world: &World, engine: &Engine, stage: Stage) -> Result<Option<String>, Error> {
+/// The image for a stage if it is known, without building: for `show` and `--dry-run`.
+pub fn known(world: &World, engine: &Engine, stage: Stage) -> Result<Option<Image>, Error> {
     if let Some(image) = of_the_user(world)? {
         return Ok(Some(image));
     }
@@ -126,36 +128,37 @@ pub fn known(world: &World, engine: &Engine, stage: Stage) -> Result<Option<Stri
     let containerfile = bundled::containerfile_digest();
     Ok(read(&record_path(world, engine, stage))
         .filter(|record| record.base == base && record.containerfile == containerfile)
-        .map(|record| record.id))
+        .map(|record| Image::Id(record.id)))
 }
 
-/// The image's id for a stage; builds it when there is none, or when the Containerfile or the
+/// The image for a stage; builds it when there is none, or when the Containerfile or the
 /// base's name has changed.
-pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<String, Error> {
-    if let Some(id) = known(world, engine, stage)? {
-        return Ok(id);
+pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<Image, Error> {
+    if let Some(image) = known(world, engine, stage)? {
+        return Ok(image);
     }
     let words = format!("waiting for another coco that builds the image for {}", stage.name());
     let _lock = lock_exclusive(&lock_path(world, engine, stage), waiting(words))?;
-    if let Some(id) = known(world, engine, stage)? {
-        return Ok(id);
+    if let Some(image) = known(world, engine, stage)? {
+        return Ok(image);
     }
     tell_slow_storage(engine);
-    build(world, engine, stage, Cache::Use)
+    build(world, engine, stage, Cache::Use).map(Image::Id)
 }
 
 /// Forgets a stage whose image the engine no longer has; gives whether that was so.
 ///
 /// # Errors
 /// The engine can't tell: that is no reason to build anything.
-pub fn forget_if_gone(world: &World, engine: &Engine, stage: Stage, image: &str) -> Result<bool, Error> {
+pub fn forget_if_gone(world: &World, engine: &Engine, stage: Stage, image: &Image) -> Result<bool, Error> {
     // An image of the user's own is not coco's to build.
     if of_the_user(world)?.is_some() {
         return Ok(false);
     }
+    let image = image.to_string();
     let asked: &[&str] = match engine.kind {
-        EngineKind::Podman => &["image", "exists", image],
-        EngineKind::Docker => &["image", "inspect", "--format={{.Id}}", image],
+        EngineKind::Podman => &["image", "exists", &image],
+        EngineKind::Docker => &["image", "inspect", "--format={{.Id}}", &image],
     };
     let answer = exec::answer(engine, asked)?;
     match presence(engine.kind, &answer) {
@@ -214,7 +217,7 @@ pub fn tell_slow_storage(engine: &Engine) {
 }
 
 /// Builds a stage and records it. Reports when the base image has changed since the last build.
-pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Result<String, Error> {
+pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Result<ImageId, Error> {
     let base = base_image(world)?;
     let standing_on = match stage {
         Stage::Base => None,
@@ -247,35 +250,36 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     }
     let id = built_id(stage, &order.id_file())?;
     remove_scrap(world, engine, stage);
-    record(world, engine, stage, &base, &id)?;
+    record(world, engine, stage, base, id)?;
     term::say(&format!("image {}: built in {:.0} s", stage.name(), progress.elapsed().as_secs_f32()));
     Ok(id)
 }
 
-/// The base that the other stages stand on, built when the engine does not have it.
+/// The base that the other stages stand on, as the engine's builder takes it; built when the engine does not have it.
 fn built_base(world: &World, engine: &Engine) -> Result<String, Error> {
     let words = "waiting for another coco that builds the image for base".to_owned();
     let _lock = lock_exclusive(&lock_path(world, engine, Stage::Base), waiting(words))?;
-    let id = match known(world, engine, Stage::Base)? {
-        Some(id) if !forget_if_gone(world, engine, Stage::Base, &id)? => id,
-        _ => build(world, engine, Stage::Base, Cache::Use)?,
+    let image = match known(world, engine, Stage::Base)? {
+        Some(image) if !forget_if_gone(world, engine, Stage::Base, &image)? => image,
+        _ => Image::Id(build(world, engine, Stage::Base, Cache::Use)?),
     };
+    let id = image.to_string();
     match engine.kind {
         EngineKind::Podman => Ok(id),
         // docker's builder takes no id, so the name is made to lead to it.
         EngineKind::Docker => {
-            let answer = exec::answer(engine, &["image", "tag", &id, &Stage::Base.tag()])?;
+            let answer = exec::answer(engine, &["image", "tag", &id, &Stage::Base.image_name().to_string()])?;
             if answer.code == Some(0) {
-                Ok(Stage::Base.tag())
+                Ok(Stage::Base.image_name().to_string())
             } else {
-                Err(failed_build(world, engine, Stage::Base, &id, &[answer.words]))
+                Err(failed_build(world, engine, Stage::Base, &base_image(world)?, &[answer.words]))
             }
         }
     }
 }
 
 /// What the engine said, and what can be done about it.
-fn failed_build(world: &World, engine: &Engine, stage: Stage, base: &str, tail: &[String]) -> Error {
+fn failed_build(world: &World, engine: &Engine, stage: Stage, base: &ImageName, tail: &[String]) -> Error {
     term::print_foreign(&tail.join("\n"));
     // What podman and docker say of a registry that does not answer, or does not have it.
     let lacks_base = |line: &String| {
@@ -300,23 +304,20 @@ fn failed_build(world: &World, engine: &Engine, stage: Stage, base: &str, tail: 
 }
 
 /// The id that the engine has written.
-fn built_id(stage: Stage, id_file: &Path) -> Result<String, Error> {
-    let id = read_limited(id_file, 256)
-        .ok()
-        .flatten()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .map(|id| id.trim().to_owned());
-    let id = id.filter(|id| is_image_id(id)).ok_or_else(|| Error::Image {
+fn built_id(stage: Stage, id_file: &Path) -> Result<ImageId, Error> {
+    let bytes = read_limited(id_file, 256).ok().flatten();
+    let id = bytes.and_then(|bytes| ImageId::parse(std::str::from_utf8(&bytes).ok()?.trim()));
+    id.ok_or_else(|| Error::Image {
         stage: stage.name().to_owned(),
         message: "the engine reports no image id".to_owned(),
         hint: "try again, or try another engine with COCO_RUNTIME".to_owned(),
-    })?;
-    Ok(if id.contains(':') { id } else { format!("sha256:{id}") })
+    })
 }
 
 /// Records a built stage.
-fn record(world: &World, engine: &Engine, stage: Stage, base: &str, id: &str) -> Result<(), Error> {
-    let base_digest = exec::ask(engine, &["image", "inspect", "--format={{.Id}}", base]).unwrap_or_default();
+fn record(world: &World, engine: &Engine, stage: Stage, base: ImageName, id: ImageId) -> Result<(), Error> {
+    let base_digest =
+        exec::ask(engine, &["image", "inspect", "--format={{.Id}}", &base.to_string()]).unwrap_or_default();
     let path = record_path(world, engine, stage);
     if let Some(old) = read(&path)
         && old.base == base
@@ -328,14 +329,14 @@ fn record(world: &World, engine: &Engine, stage: Stage, base: &str, id: &str) ->
         term::note("warning", &words);
     }
     let containerfile = bundled::containerfile_digest();
-    write_json(&path, &json!({"id": id, "containerfile": containerfile, "base": base, "base_digest": base_digest}))
+    write_json(&path, &ImageRecord { id, containerfile, base, base_digest })
 }
 
 /// One build.
 struct Order<'a> {
     stage: Stage,
     cache: Cache,
-    base: &'a str,
+    base: &'a ImageName,
     /// The id of coco's own base, for every other stage.
     standing_on: Option<String>,
     owner: String,
@@ -378,17 +379,12 @@ impl Order<'_> {
         }
         arguments.push(format!("--label={OWNER_LABEL}={}", self.owner).into());
         arguments.push(format!("--target={}", self.stage.name()).into());
-        arguments.push(format!("--tag={}", self.stage.tag()).into());
+        arguments.push(format!("--tag={}", self.stage.image_name()).into());
         arguments.push(path("--iidfile=", &self.id_file()));
         arguments.push(path("--file=", &self.context.join("Containerfile")));
         arguments.push(self.context.into());
         arguments
     }
-}
-
-fn is_image_id(text: &str) -> bool {
-    let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Held by who builds the stage.
@@ -400,60 +396,25 @@ fn record_path(world: &World, engine: &Engine, stage: Stage) -> PathBuf {
     world.directories.state.join("images").join(format!("{}-{}.json", engine.kind.program(), stage.name()))
 }
 
+/// A broken record counts as none, so that the image is built anew.
 fn read(path: &Path) -> Option<ImageRecord> {
-    let bytes = read_limited(path, 4096).ok()??;
-    let root = json::parse(&bytes, 4096).ok()?;
-    let text = |key: &str| root.member(key).and_then(json::Value::text).map(str::to_owned);
-    Some(ImageRecord {
-        id: text("id").filter(|id| is_image_id(id))?,
-        containerfile: text("containerfile")?,
-        base: text("base")?,
-        base_digest: text("base_digest")?,
-    })
+    read_json(path, 4096, "remove it").ok().flatten()
 }
 
 /// `COCO_IMAGE`: used as it is.
-fn of_the_user(world: &World) -> Result<Option<String>, Error> {
-    reference(world, "COCO_IMAGE")
+fn of_the_user(world: &World) -> Result<Option<Image>, Error> {
+    const NAME: &str = "COCO_IMAGE";
+    world.text(NAME)?.map(|text| Image::parse(text).map_err(|message| bad_reference(NAME, message))).transpose()
 }
 
-fn base_image(world: &World) -> Result<String, Error> {
-    Ok(reference(world, "COCO_BASE_IMAGE")?.unwrap_or_else(|| BASE_IMAGE.to_owned()))
+fn base_image(world: &World) -> Result<ImageName, Error> {
+    const NAME: &str = "COCO_BASE_IMAGE";
+    let text = world.text(NAME)?.unwrap_or(BASE_IMAGE);
+    ImageName::new(text).map_err(|message| bad_reference(NAME, message))
 }
 
-/// An image reference in a variable: no option, no blanks.
-fn reference(world: &World, name: &'static str) -> Result<Option<String>, Error> {
-    let Some(text) = world.text(name)? else { return Ok(None) };
-    let good = text.len() <= 512
-        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte))
-        && !has_transport(text);
-    if good {
-        return Ok(Some(text.to_owned()));
-    }
-    Err(Error::Environment {
-        name,
-        message: format!("{text:?} is no image reference"),
-        hint: "write for example localhost/my-image:latest".to_owned(),
-    })
-}
-
-/// Whether an image reference starts with one of podman's transports (containers-transports(5)):
-/// `dir:/x` would be read from that directory, even where nothing may be pulled.
-fn has_transport(text: &str) -> bool {
-    const TRANSPORTS: &[&str] = &[
-        "containers-storage",
-        "dir",
-        "docker",
-        "docker-archive",
-        "docker-daemon",
-        "oci",
-        "oci-archive",
-        "ostree",
-        "sif",
-        "tarball",
-    ];
-    text.contains(":/") || text.split_once(':').is_some_and(|(name, _)| TRANSPORTS.contains(&name))
+fn bad_reference(name: &'static str, message: String) -> Error {
+    Error::Environment { name, message, hint: "write for example localhost/my-image:latest".to_owned() }
 }
 
 #[cfg(test)]
@@ -480,16 +441,6 @@ mod tests {
             (docker, None, "", None),
         ] {
             assert_eq!(said(kind, code, words), presence, "{kind:?} {code:?} {words}");
-        }
-    }
-
-    #[test]
-    fn transports_are_no_image_references() {
-        for bad in ["dir:/etc", "oci:x", "docker://x/y", "containers-storage:x"] {
-            assert!(has_transport(bad), "{bad}");
-        }
-        for good in ["localhost/x:latest", "host:5000/x:1", "x@sha256:00", "dir/x:1"] {
-            assert!(!has_transport(good), "{good}");
         }
     }
 }

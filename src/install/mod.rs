@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use self::image::Stage;
 use crate::engine::discover;
 use crate::engine::helpers::{self, Start};
+use crate::engine::image::Image;
 use crate::error::Error;
 use crate::host::volumes::{DataName, install_log};
 use crate::network::log::Summary;
@@ -26,8 +27,8 @@ pub mod image;
 /// How much of an installer's words are shown when it fails, in bytes.
 const SHOWN_LOG: u64 = 8 << 10;
 
-/// The image's id and the tool's record, made when they are missing or out of date.
-pub fn ready(job: &Job) -> Result<(String, Record), Error> {
+/// The image and the tool's record, made when they are missing or out of date.
+pub fn ready(job: &Job) -> Result<(Image, Record), Error> {
     let image = image::ready(job.world, job.engine, Stage::of(&job.policy.installation.tool))?;
     let record = match installed(job, &image) {
         Some(record) => record,
@@ -46,7 +47,7 @@ pub fn upgrade(job: &Job) -> Result<Record, Error> {
 }
 
 /// The valid record of an installation from this image, if there is one.
-pub fn installed(job: &Job, image: &str) -> Option<Record> {
+pub fn installed(job: &Job, image: &Image) -> Option<Record> {
     let policy = job.policy;
     if policy.installation.is_nothing() {
         return Some(record::system_record(policy, image));
@@ -63,7 +64,7 @@ enum Version {
     Newest,
 }
 
-fn install(job: &Job, image: &str, version: Version) -> Result<Record, Error> {
+fn install(job: &Job, image: &Image, version: Version) -> Result<Record, Error> {
     let Job { world, policy, .. } = *job;
     let volumes = job.volumes();
     let own = volumes.tool(&policy.tool);
@@ -109,7 +110,7 @@ fn install(job: &Job, image: &str, version: Version) -> Result<Record, Error> {
     };
     let record = Record {
         inputs: record::inputs(policy, image),
-        image: image.to_owned(),
+        image: image.clone(),
         tool: specifier,
         version: if policy.installation.tool.is_system() { "system".to_owned() } else { installed.version },
         data: Some(data),
@@ -119,13 +120,13 @@ fn install(job: &Job, image: &str, version: Version) -> Result<Record, Error> {
     };
     write_record(&path, &record)?;
     term::say(&format!("installed {} {} in {:.1} s", policy.tool, record.version, started.elapsed().as_secs_f32()));
-    remove_replaced(&own, &record);
+    remove_replaced(&own, record.data.as_ref());
     Ok(record)
 }
 
 fn phases(
     job: &Job,
-    image: &str,
+    image: &Image,
     data: &DataName,
     pinned: Option<&str>,
     log: &Path,
@@ -184,15 +185,13 @@ fn last_words(log: &Path) -> String {
     text.replace('\r', "")
 }
 
-/// Removes installations that were replaced, but for those that a running tool uses.
-pub fn remove_replaced(own: &Path, record: &Record) -> u64 {
+/// Removes all installations but the current one and those that a running tool uses; gives the bytes that it freed.
+pub fn remove_replaced(own: &Path, current: Option<&DataName>) -> u64 {
     let mut freed = 0;
     for entry in fs::read_dir(own).into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name();
-        let is_old = name
-            .to_str()
-            .and_then(|name| name.parse().ok())
-            .is_some_and(|name: DataName| record.data.as_ref() != Some(&name));
+        let is_old =
+            name.to_str().and_then(|name| name.parse().ok()).is_some_and(|name: DataName| current != Some(&name));
         if is_old && let Ok(_lock) = lock_unused(&entry.path()) {
             let before = size(&entry.path());
             // What can't be removed now is met again by the next prune.

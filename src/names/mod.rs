@@ -94,7 +94,7 @@ impl FromStr for ToolName {
         if !(first.is_ascii_lowercase() || first.is_ascii_digit())
             || !text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._+-".contains(&byte))
         {
-            return Err(format!("{text:?} is no tool's name; {shape}"));
+            return Err(format!("{text:?} is not a valid tool name; {shape}"));
         }
         if OWN_NAMES.contains(&text) {
             return Err(format!("{text:?} is coco's own name"));
@@ -112,7 +112,7 @@ impl FromStr for EnvName {
             && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !good {
-            return Err(format!("{text:?} is no name of a variable; letters, digits and '_' only, no wildcard"));
+            return Err(format!("{text:?} is not a valid variable name; letters, digits and '_' only, no wildcard"));
         }
         Ok(EnvName(text.to_owned()))
     }
@@ -128,7 +128,7 @@ impl FromStr for ProgramName {
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-@".contains(&byte));
         if !good {
             return Err(format!(
-                "{text:?} is no program's name; letters, digits, '.', '_', '+', '-', no path, no arguments"
+                "{text:?} is not a valid program name; letters, digits, '.', '_', '+', '-', no path, no arguments"
             ));
         }
         Ok(ProgramName(text.to_owned()))
@@ -145,7 +145,7 @@ impl FromStr for AptName {
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte));
         // `apt-get install x-` removes x, and `x+` installs it: the suffix is an operator there.
         if !good || text.ends_with('-') {
-            return Err(format!("{text:?} is no Debian package name"));
+            return Err(format!("{text:?} is not a valid Debian package name"));
         }
         Ok(AptName(text.to_owned()))
     }
@@ -179,7 +179,7 @@ impl FromStr for RelativePath {
             || trimmed.chars().any(char::is_control)
             || trimmed.split('/').any(|part| matches!(part, "" | "." | ".."));
         if bad {
-            return Err(format!("{text:?} is no path relative to the mount; write for example \".git/hooks\""));
+            return Err(format!("{text:?} is not a path relative to the mount; write for example \".git/hooks\""));
         }
         Ok(RelativePath(trimmed.to_owned()))
     }

@@ -23,7 +23,7 @@ impl FromStr for HostName {
                 && !label.ends_with('-')
         };
         if name.len() > 253 || !labels.iter().all(good_label) {
-            return Err(format!("{text:?} is no host's name"));
+            return Err(format!("{text:?} is not a valid host name"));
         }
         let last = labels.last().copied().unwrap_or("");
         if last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") {
@@ -127,7 +127,7 @@ impl FromStr for Port {
         let digits = text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<u16>() {
             Ok(port) if digits && port > 0 => Ok(Port(port)),
-            _ => Err(format!("{text:?} is no port; 1 to 65535")),
+            _ => Err(format!("{text:?} is not a valid port; write 1 to 65535")),
         }
     }
 }

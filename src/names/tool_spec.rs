@@ -51,12 +51,12 @@ impl FromStr for ToolSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = |why: &str| format!("{text:?} is no tool specifier: {why}");
+        let bad = |why: &str| format!("{text:?} is not a valid tool specifier: {why}");
         let (backend, rest) = match text.split_once(':') {
             None => (Backend::Core, text),
             Some((prefix, rest)) => match Backend::ALL.iter().find(|(_, name)| *name == prefix) {
                 Some((backend, _)) => (*backend, rest),
-                None => return Err(bad("the part before ':' is none of npm, pipx, cargo, go, gem")),
+                None => return Err(bad("the part before ':' must be one of npm, pipx, cargo, go, gem")),
             },
         };
         // The '@' of an npm scope stands first; a version's never does.

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::config::{Access, Relabel};
 use crate::engine::EngineKind;
+use crate::engine::image::Image;
 use crate::facts::SeLinux;
 use crate::host::volumes::journal;
 use crate::names::PublishedPort;
@@ -294,8 +295,8 @@ impl<'a> Builder<'a> {
     }
 
     /// The plan. `launch` makes init's orders out of what was collected, once all of it is there.
-    pub fn finish(mut self, image: &str, streams: Streams, launch: impl FnOnce(Collected) -> Launch) -> Plan {
-        self.option(image);
+    pub fn finish(mut self, image: &Image, streams: Streams, launch: impl FnOnce(Collected) -> Launch) -> Plan {
+        self.option(image.to_string());
         let engine = self.job.engine;
         Plan {
             program: engine.path.clone(),

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::config::Access;
+use crate::engine::image::Image;
 use crate::engine::{EngineKind, UserMapping};
 use crate::facts::Facts;
 use crate::host::volumes::{DataName, download_cache};
@@ -106,7 +107,7 @@ pub enum RunFile {
 
 /// The run phase: `image` is what the container is made of, `record` what was installed, `arguments`
 /// are the tool's own.
-pub fn run(job: &Job, image: &str, record: &Record, arguments: &[OsString]) -> Plan {
+pub fn run(job: &Job, image: &Image, record: &Record, arguments: &[OsString]) -> Plan {
     let Job { world, facts, policy, engine } = *job;
     let streams = if world.terminals.stdin && world.terminals.stdout { Streams::Terminal } else { Streams::Pipes };
     let mut builder = Builder::new(*job, "run");
@@ -180,7 +181,7 @@ fn run_expect(job: &Job, mount_points: Vec<OsString>) -> Expect {
 }
 
 /// The part of the install phase that installs runtimes. None of the tool's code runs in it.
-pub fn install_runtimes(job: &Job, image: &str) -> Plan {
+pub fn install_runtimes(job: &Job, image: &Image) -> Plan {
     let runtimes = job.runtimes();
     let cache = download_cache(&runtimes);
     let mut builder = install(job, "runtimes");
@@ -200,7 +201,7 @@ pub fn install_runtimes(job: &Job, image: &str) -> Plan {
 /// The part of the install phase that runs the tool's own installation: with a network, and without
 /// anything of the user's. `data` is a new directory in the tool's own; `runtimes` is what the first
 /// part reported; `version` is the one to install again, when it is known.
-pub fn install_tool(job: &Job, image: &str, data: &DataName, runtimes: &Installed, version: Option<&str>) -> Plan {
+pub fn install_tool(job: &Job, image: &Image, data: &DataName, runtimes: &Installed, version: Option<&str>) -> Plan {
     let Job { world, policy, engine, .. } = *job;
     let volumes = job.volumes();
     let (data, cache) = (volumes.data(&policy.tool, data), volumes.install_cache(&policy.tool));

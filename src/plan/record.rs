@@ -6,27 +6,27 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Isolation;
+use crate::engine::image::Image;
 use crate::error::Error;
 use crate::host::volumes::DataName;
-use crate::json;
 use crate::names::EnvName;
 use crate::policy::{Installation, Policy};
 use crate::protocol::control::Installed;
 use crate::rules::sandbox_paths::{DATA_GUEST, RUNTIMES_GUEST};
 use crate::rules::variables::may_be_set;
-use crate::sys::files::{read_limited, write_json};
-use crate::sys::hash::digest;
+use crate::sys::files::{read_json, write_json};
+use crate::sys::hash::Digest;
 
 /// The outcome of an installation.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// SHA-256 of what the installation depends on: a change of it installs anew.
-    pub inputs: String,
-    /// The image's id.
-    pub image: String,
+    /// What the installation depends on, digested: a change of it installs anew.
+    pub inputs: Digest,
+    /// The image that it was made in.
+    pub image: Image,
     /// The specifier in the coco file.
     pub tool: String,
     /// The exact version, or `system`.
@@ -46,7 +46,7 @@ const MAX_RECORD: usize = 512 << 10;
 
 /// What the installation depends on, digested. Not the whole coco file: a changed mount needs no
 /// download.
-pub fn inputs(policy: &Policy, image: &str) -> String {
+pub fn inputs(policy: &Policy, image: &Image) -> Digest {
     let Installation { tool, apt, runtimes, companions, isolation } = &policy.installation;
     let isolation = match isolation {
         Isolation::SharedRuntimes => "shared",
@@ -60,59 +60,34 @@ pub fn inputs(policy: &Policy, image: &str) -> String {
         list(runtimes.iter().map(ToString::to_string).collect()),
         list(companions.iter().map(ToString::to_string).collect()),
         isolation.to_owned(),
-        image.to_owned(),
+        image.to_string(),
     ]
     .join("\n");
-    digest(text.as_bytes())
+    Digest::of(text.as_bytes())
 }
 
 /// The record of what the image itself has (`node@system`): nothing is installed.
-pub fn system_record(policy: &Policy, image: &str) -> Record {
+pub fn system_record(policy: &Policy, image: &Image) -> Record {
     Record {
         inputs: inputs(policy, image),
-        image: image.to_owned(),
+        image: image.clone(),
         tool: policy.installation.tool.to_string(),
         version: "system".to_owned(),
-        ..Record::default()
+        data: None,
+        path: Vec::new(),
+        environment: Vec::new(),
+        hosts: Vec::new(),
     }
 }
 
 /// Reads a tool's record; a broken one counts as none, so that the tool is installed anew.
 pub fn read_record(path: &Path) -> Option<Record> {
-    let bytes = read_limited(path, MAX_RECORD).ok()??;
-    let root = json::parse(&bytes, MAX_RECORD).ok()?;
-    let text = |key: &str| root.member(key).and_then(json::Value::text).map(str::to_owned);
-    let list = |key: &str| root.member(key).map(json::Value::items).unwrap_or_default();
-    let pair = |item: &json::Value| match item.items() {
-        [name, value] => Some((name.text()?.to_owned(), value.text()?.to_owned())),
-        _ => None,
-    };
-    Some(Record {
-        inputs: text("inputs")?,
-        image: text("image")?,
-        tool: text("tool")?,
-        version: text("version")?,
-        // A name that leads elsewhere makes the record a broken one.
-        data: text("data").map(|name| name.parse()).transpose().ok()?,
-        path: list("path").iter().map(|item| item.text().map(str::to_owned)).collect::<Option<_>>()?,
-        environment: list("environment").iter().map(pair).collect::<Option<_>>()?,
-        hosts: list("hosts").iter().map(|item| item.text().map(str::to_owned)).collect::<Option<_>>()?,
-    })
+    read_json(path, MAX_RECORD, "remove it").ok().flatten()
 }
 
 /// Writes a record in one step.
 pub fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
-    let text = json!({
-        "inputs": record.inputs,
-        "image": record.image,
-        "tool": record.tool,
-        "version": record.version,
-        "data": record.data.as_ref().map(DataName::as_str),
-        "path": record.path,
-        "environment": record.environment.iter().map(|(name, value)| json!([name, value])).collect::<Vec<_>>(),
-        "hosts": record.hosts,
-    });
-    write_json(path, &text)
+    write_json(path, record)
 }
 
 /// Checks what init reported. It ran beside the installer's scripts, so it is not trusted to name paths
@@ -176,8 +151,8 @@ mod tests {
         let path = directory.path().join("a/b.json");
         assert_eq!(read_record(&path), None);
         let record = Record {
-            inputs: "i".into(),
-            image: "sha256:x".into(),
+            inputs: Digest::of(b"i"),
+            image: Image::parse("localhost/x:1").unwrap(),
             tool: "npm:eslint".into(),
             version: "9.0.0".into(),
             data: Some("data-1".parse().unwrap()),
@@ -188,8 +163,15 @@ mod tests {
         write_record(&path, &record).unwrap();
         assert_eq!(read_record(&path), Some(record.clone()));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-        // Older records have one member more.
         let text = fs::read_to_string(&path).unwrap();
+        // What older versions have written: this form, with one member more.
+        let form = format!(
+            r#"{{"data": "data-1", "environment": [["A", "b"]], "hosts": ["a.example:443"], "image": "localhost/x:1",
+            "inputs": "{}", "path": ["/coco/data/bin"], "tool": "npm:eslint", "version": "9.0.0"}}"#,
+            record.inputs
+        );
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&text), value(&form));
         fs::write(&path, text.replacen('{', r#"{"coco_file": "c","#, 1)).unwrap();
         assert_eq!(read_record(&path), Some(record));
         fs::write(&path, text.replace("data-1", "../data-1")).unwrap();

@@ -17,6 +17,7 @@ use crate::host::{Terminals, World};
 use crate::policy::{Cover, HiddenPath, Mode, Policy, decide};
 use crate::protocol::control::{NetworkRole, Streams};
 use crate::rules::sandbox_paths::{GuestPath, NETWORK_GUEST};
+use crate::sys::hash::Digest;
 
 #[path = "../../tests/golden/hand_made.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of plans and of policies share it, and both are private")]
@@ -55,7 +56,9 @@ impl Case {
     }
 }
 
-const IMAGE: &str = "sha256:0000";
+fn image() -> Image {
+    Image::parse("sha256:0000").unwrap()
+}
 
 fn data(name: &str) -> DataName {
     name.parse().unwrap()
@@ -68,13 +71,27 @@ fn record(data: Option<&str>) -> Record {
         data: data.map(|name| name.parse().unwrap()),
         path: vec!["/coco/data/bin".to_owned(), "/coco/runtimes/node/22/bin".to_owned()],
         environment: vec![("GEM_HOME".to_owned(), "/coco/data/gems".to_owned())],
-        ..Record::default()
+        ..nothing()
+    }
+}
+
+/// What is on record where nothing is installed.
+fn nothing() -> Record {
+    Record {
+        inputs: Digest::of(b""),
+        image: image(),
+        tool: String::new(),
+        version: String::new(),
+        data: None,
+        path: Vec::new(),
+        environment: Vec::new(),
+        hosts: Vec::new(),
     }
 }
 
 fn run_case(case: &Case, record: &Record, arguments: &[&str]) -> Plan {
     let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-    run(&case.job(), IMAGE, record, &arguments)
+    run(&case.job(), &image(), record, &arguments)
 }
 
 /// A plan as text: the program and its arguments, one a line, then everything else that is done.
@@ -191,7 +208,7 @@ fn an_empty_file_or_directory_is_made_where_one_hides_something() {
         let mut case = case(EngineKind::Podman, 1000, "writing", WRITING, &[]);
         let hidden = |(cover, dst)| HiddenPath { dst: GuestPath::new(dst).unwrap(), cover };
         case.policy.hidden = covers.iter().copied().zip(["/w/a", "/w/b"]).map(hidden).collect();
-        let plan = run_case(&case, &Record::default(), &[]);
+        let plan = run_case(&case, &nothing(), &[]);
         let is_empty = |file: &RunFile| match file {
             RunFile::Directory { .. } => true,
             RunFile::Bytes { bytes, .. } => bytes.is_empty(),
@@ -220,7 +237,7 @@ fn a_tool_of_the_images_own() {
     for (caller, kind, uid) in CALLERS {
         let case =
             case(*kind, *uid, "python3", r#"{"tool": "python@system", "mounts": [{"src": ".", "opts": "ro"}]}"#, &[]);
-        golden(&format!("{caller}-system"), &run_case(&case, &Record::default(), &[]));
+        golden(&format!("{caller}-system"), &run_case(&case, &nothing(), &[]));
     }
 }
 
@@ -246,7 +263,7 @@ fn the_install_phase() {
     for (caller, kind, uid) in CALLERS {
         let case =
             case(*kind, *uid, "least", LEAST, &[("API_TOKEN", "secret"), ("COCO_CA_BUNDLE", "/etc/ssl/own.pem")]);
-        let plan = install_tool(&case.job(), IMAGE, &data("data-2"), &Installed::default(), Some("1.2.3"));
+        let plan = install_tool(&case.job(), &image(), &data("data-2"), &Installed::default(), Some("1.2.3"));
         golden(&format!("{caller}-install"), &plan);
     }
 }
@@ -255,10 +272,10 @@ fn the_install_phase() {
 fn the_install_phase_with_packages_and_runtimes() {
     for (caller, kind, uid) in CALLERS {
         let case = case(*kind, *uid, "built", BUILT, &[]);
-        golden(&format!("{caller}-install-runtimes"), &install_runtimes(&case.job(), IMAGE));
+        golden(&format!("{caller}-install-runtimes"), &install_runtimes(&case.job(), &image()));
         let Record { path, environment, .. } = record(None);
         let runtimes = Installed { version: String::new(), path, environment };
-        let plan = install_tool(&case.job(), IMAGE, &data("data-2"), &runtimes, None);
+        let plan = install_tool(&case.job(), &image(), &data("data-2"), &runtimes, None);
         golden(&format!("{caller}-install-apt"), &plan);
         golden(&format!("{caller}-run-runtimes"), &run_case(&case, &record(Some("data-2")), &[]));
     }
@@ -270,7 +287,7 @@ fn an_isolated_tool_has_runtimes_of_its_own() {
     let text = BUILT.replacen('{', r#"{"isolated": true,"#, 1);
     let own = case(EngineKind::Podman, 1000, "built", &text, &[]);
     let source = |case: &Case| {
-        let plan = install_runtimes(&case.job(), IMAGE);
+        let plan = install_runtimes(&case.job(), &image());
         let mount = format!(",dst={RUNTIMES_GUEST}");
         let arguments: Vec<String> =
             plan.arguments.iter().map(|argument| argument.clone().into_string().unwrap()).collect();
@@ -290,8 +307,8 @@ fn grants_do_not_reach_the_install_phase() {
         let granted = case(*kind, *uid, "everything", EVERYTHING, &variables);
         let bare = case(*kind, *uid, "everything", bare, &[]);
         for part in [
-            |case: &Case| install_runtimes(&case.job(), IMAGE),
-            |case: &Case| install_tool(&case.job(), IMAGE, &data("data-1"), &Installed::default(), None),
+            |case: &Case| install_runtimes(&case.job(), &image()),
+            |case: &Case| install_tool(&case.job(), &image(), &data("data-1"), &Installed::default(), None),
         ] {
             assert_eq!(part(&granted), part(&bare), "{caller}");
         }
@@ -342,7 +359,7 @@ fn a_terminal_is_given_only_when_both_ends_are_one() {
     for (stdin, stdout) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut case = case(EngineKind::Podman, 1000, "least", LEAST, &[]);
         case.world.terminals = Terminals { stdin, stdout, stderr: true };
-        let plan = run_case(&case, &Record::default(), &[]);
+        let plan = run_case(&case, &nothing(), &[]);
         let has = |option: &str| plan.arguments.iter().any(|argument| argument == option);
         assert!(has("--interactive"), "piped input must arrive");
         assert_eq!(has("--tty"), stdin && stdout);
@@ -356,7 +373,7 @@ fn limits_that_can_not_be_set_are_left_out() {
     for (_, kind, uid) in CALLERS {
         let mut case = case(*kind, *uid, "everything", EVERYTHING, &[]);
         case.facts.controllers = Controllers::default();
-        let plan = run_case(&case, &Record::default(), &[]);
+        let plan = run_case(&case, &nothing(), &[]);
         let limits = plan
             .arguments
             .iter()
@@ -401,9 +418,9 @@ fn what_is_asked_for_and_can_not_be_set_is_named() {
 fn selinux_is_told_to_let_the_socket_be() {
     let mut case = case(EngineKind::Podman, 1000, "least", LEAST, &[]);
     let option = OsString::from("--security-opt=label=disable");
-    assert!(!run_case(&case, &Record::default(), &[]).arguments.contains(&option));
+    assert!(!run_case(&case, &nothing(), &[]).arguments.contains(&option));
     case.facts.selinux = SeLinux::Enforcing;
-    assert!(run_case(&case, &Record::default(), &[]).arguments.contains(&option));
+    assert!(run_case(&case, &nothing(), &[]).arguments.contains(&option));
 }
 
 /// F10: what the engine's syntax can't carry goes by a link in the run's own directory.
@@ -429,7 +446,7 @@ fn a_path_is_quoted_or_goes_by_a_link() {
         for mount in &mut case.policy.mounts {
             mount.src = path.to_owned();
         }
-        let plan = run_case(&case, &Record::default(), &[]);
+        let plan = run_case(&case, &nothing(), &[]);
         let links: Vec<&RunFile> = plan
             .run_files
             .iter()

@@ -61,7 +61,8 @@ pub struct Open {
 }
 
 impl InitEvent {
-    fn encode(&self) -> Vec<u8> {
+    /// The message, as it is sent.
+    pub fn encode(&self) -> Vec<u8> {
         match self {
             InitEvent::Listen { host, port } => [&[1][..], &port.to_le_bytes(), host.as_bytes()].concat(),
             InitEvent::Forget { host } => [&[5][..], host.as_bytes()].concat(),
@@ -159,7 +160,6 @@ fn receive(channel: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize, O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (OwnedFd, OwnedFd) {
@@ -201,14 +201,5 @@ mod tests {
         }
         send(&inside, &[2; MAX_MESSAGE + 1], None).unwrap();
         assert!(recv_event(&outside).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn hostile_packets_never_panic(packet in proptest::collection::vec(any::<u8>(), 0..64)) {
-            if let Some(message) = InitEvent::decode(&packet) {
-                prop_assert_eq!(InitEvent::decode(&message.encode()), Some(message));
-            }
-        }
     }
 }

@@ -12,6 +12,7 @@ use crate::store::BUNDLED;
 use crate::store::index::Index;
 use crate::store::keyring::{self, KeyId, TrustedKey};
 use crate::store::signature::{self, Subject, Verified};
+use crate::sys::hash::Digest;
 
 /// What `build.rs` wrote: each file of `store/` and its signature, compressed.
 #[derive(RustEmbed)]
@@ -49,11 +50,10 @@ pub fn containerfile() -> Result<Verified, Error> {
     verify("Containerfile", &Subject::Containerfile)
 }
 
-/// SHA-256 of the Containerfile inside this program, hexadecimal. Cheap, for every run; the signature is checked when an
-/// image is built.
-pub fn containerfile_digest() -> String {
-    let hash = Bundle::get("Containerfile").map(|file| file.metadata.sha256_hash()).unwrap_or_default();
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+/// SHA-256 of the Containerfile inside this program. Cheap, for every run; the signature is checked when an image is
+/// built.
+pub fn containerfile_digest() -> Digest {
+    Digest::from_bytes(Bundle::get("Containerfile").map(|file| file.metadata.sha256_hash()).unwrap_or_default())
 }
 
 /// A coco file with the signature that covers it.

@@ -1,4 +1,5 @@
-//! The record of what the user agreed to: a coco file's digest and, on a line of its own, a word for home.
+//! The record of what the user agreed to: a coco file's digest, the terms, and a word for home, each on a line of its
+//! own.
 
 use std::fs;
 use std::io;
@@ -15,6 +16,10 @@ use crate::tools::Tool;
 /// The largest record, in bytes.
 const MAX_RECORD: usize = 128;
 
+/// What a coco file meant when it was agreed to. The number rises whenever the same text comes to grant more, so that a
+/// newer coco asks again: 2 since mounts without `opts` are writable. The first terms had no line.
+const TERMS: &str = "terms 2";
+
 /// The word for: the tool may be started in home.
 const AT_HOME: &str = "home";
 
@@ -24,9 +29,9 @@ pub fn read(world: &World, name: &ToolName) -> Option<Consent> {
     let text = String::from_utf8(bytes).ok()?;
     let mut lines = text.lines();
     let digest = Digest::parse(lines.next()?)?;
-    let home = match (lines.next(), lines.next()) {
-        (None, None) => AtHome::Refused,
-        (Some(AT_HOME), None) => AtHome::DangerousAllowed,
+    let home = match (lines.next(), lines.next(), lines.next()) {
+        (Some(TERMS), None, None) => AtHome::Refused,
+        (Some(TERMS), Some(AT_HOME), None) => AtHome::DangerousAllowed,
         _ => return None,
     };
     Some(Consent { digest, home })
@@ -38,10 +43,11 @@ pub fn record(world: &World, tool: &Tool, home: AtHome) -> Result<(), Error> {
     for own in world.directories.own() {
         make_private(own)?;
     }
-    let text = match home {
-        AtHome::Refused => format!("{}\n", tool.digest),
-        AtHome::DangerousAllowed => format!("{}\n{AT_HOME}\n", tool.digest),
-    };
+    let mut text = format!("{}\n{TERMS}\n", tool.digest);
+    if home == AtHome::DangerousAllowed {
+        text.push_str(AT_HOME);
+        text.push('\n');
+    }
     write_atomically(&path(world, &tool.name), text.as_bytes())
 }
 

@@ -249,7 +249,7 @@ for name in sys.argv[2:]:
     assert_eq!(shown.all("turns", &["public", "closed", "refused"]), 24);
     let reached = shown.beginning("turns").filter(|(_, ending)| ending == "public").count();
     assert_eq!(bad.iter().map(servers::Server::connections).sum::<usize>(), 0, "{shown:?}");
-    // Whether the broker remembers an answer for a while or asks each time, half of them are public.
+    // Whether the proxy remembers an answer for a while or asks each time, half of them are public.
     assert_eq!((reached, good.connections()), (12, 12), "{shown:?}");
     // The control: a bare process is led astray half of the time.
     let open = network.bare_probe(code, &arguments);

@@ -1,5 +1,5 @@
-//! N7, N13, N14, N17 from behind: a helper that was taken over. An engine of the test's own speaks to the broker in the
-//! helper's place, so that it can say what no helper says; the broker decides alone, and goes by nothing of it.
+//! N7, N13, N14, N17 from behind: an init that was taken over. An engine of the test's own speaks to the proxy in the
+//! init's place, so that it can say what no init says; the proxy decides alone, and goes by nothing of it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,9 +12,9 @@ use crate::support::network::{Network, each_engine_with_network};
 use crate::support::probe::{Answers, PROBE, TLS_DENIED};
 use crate::support::{World, run};
 
-each_engine_with_network!(a_helper_that_lies, a_helper_that_talks_nonsense);
+each_engine_with_network!(an_init_that_lies, an_init_that_talks_nonsense);
 
-/// What a program in the helper's place needs: the channel, messages with descriptors, and listening sockets.
+/// What a program in init's place needs: the channel, messages with descriptors, and listening sockets.
 const IN_THE_HELPERS_PLACE: &str = r"
 place = next(part[4:] for argument in sys.argv for part in argument.split(',') if part.startswith('src=') and part.endswith('/network.sock'))
 def channel():
@@ -38,7 +38,7 @@ def alive(made):
     return 'ended' if any(event & (select.POLLHUP | select.POLLERR) or made.recv(9) == b'' for _, event in events) else 'alive'
 ";
 
-/// A program of the engine's name that speaks to the broker when it is to run a container.
+/// A program of the engine's name that speaks to the proxy when it is to run a container.
 fn impostor(world: &World, code: &str) -> PathBuf {
     let directory = world.project("impostor");
     let probe = directory.join("probe.py");
@@ -67,7 +67,7 @@ fn lie(world: &World, network: &Network, tool: &str, code: &str) -> (Answers, St
     (Answers::of_lines(&lines), ran.errors())
 }
 
-fn a_helper_that_lies(world: &World, network: &Network) {
+fn an_init_that_lies(world: &World, network: &Network) {
     let site = network.site();
     let (api, other) = (&site.api.name, &site.other.name);
     let private = format!("private.{}", site.domain);
@@ -129,7 +129,7 @@ for port in (22, 81, 444, 8443, 65535):
     assert!(!network.asked(&site.domain).iter().any(|name| name == other || name.starts_with("x.")));
 }
 
-fn a_helper_that_talks_nonsense(world: &World, network: &Network) {
+fn an_init_that_talks_nonsense(world: &World, network: &Network) {
     let site = network.site();
     let api = &site.api.name;
     world.python("nonsense", &json!({"allowed_hosts": [api], "ports": []}));

@@ -1,4 +1,4 @@
-//! An engine that does less than it was told, or more: the helper looks for itself before the tool starts.
+//! An engine that does less than it was told, or more: init looks for itself before the tool starts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

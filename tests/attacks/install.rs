@@ -63,7 +63,7 @@ fn n25_an_install_script(world: &World) {
         );
         let mut coco = world.command(&world.coco);
         coco.env("COCO_IMAGE", image).env("API_TOKEN", &secret);
-        // Not the one that the broker itself would go by: Debian's packages are fetched for real.
+        // Not the one that the proxy itself would go by: Debian's packages are fetched for real.
         coco.env("HTTP_PROXY", format!("http://{secret}@127.0.0.1:9")).env("ALL_PROXY", &secret);
         let shown = run(coco.args(["run", tool]).current_dir(&project)).succeeds().text();
         // What its code found while it was installed is what the package's program prints later, beside what it sees now.
@@ -75,7 +75,7 @@ fn n25_an_install_script(world: &World) {
         let closed =
             json!({"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"});
         assert_eq!(then["status"], closed, "{shown}");
-        assert_eq!(then["helper"], json!(false), "{shown}");
+        assert_eq!(then["init"], json!(false), "{shown}");
         assert_eq!(then["setuid"], json!("refused"), "{shown}");
         // It has replaced setpriv, and started that itself once: nobody with more has started it since.
         assert_eq!(report["setpriv"], json!(["CapEff:\t0000000000000000"]), "{shown}");

@@ -11,8 +11,6 @@ mod addresses;
 #[cfg(test)]
 mod bombs;
 #[cfg(test)]
-mod broker;
-#[cfg(test)]
 mod channel;
 #[cfg(test)]
 mod consent;
@@ -42,6 +40,8 @@ mod network;
 mod process;
 #[cfg(test)]
 mod protect;
+#[cfg(test)]
+mod proxy;
 #[cfg(test)]
 mod story;
 #[cfg(test)]

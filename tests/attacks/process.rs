@@ -1,4 +1,4 @@
-//! P1, P3, P8, P11, and the helper beside the tool: what a process inside can see and do.
+//! P1, P3, P8, P11, and init beside the tool: what a process inside can see and do.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -11,7 +11,7 @@ use crate::support::{Background, World, each_engine, marker, run};
 each_engine!(
     p1_terminal_injection,
     p3_host_processes,
-    p3_the_helpers_memory,
+    p3_the_memory_of_init,
     p8_capabilities,
     p11_open_files,
     the_control_socket,
@@ -87,7 +87,7 @@ print(any(b'{}' + b'{}' in line for line in lines.values()), len(lines), sorted(
         mark.split_at(10).1,
     );
     world.python("processes", &json!({}));
-    // PID 1 is the helper, and the other is the tool itself.
+    // PID 1 is init, and the other is the tool itself.
     assert_eq!(world.says("processes", &code), "False 2 1");
     let granted = world.engine([
         "run",
@@ -103,7 +103,7 @@ print(any(b'{}' + b'{}' in line for line in lines.values()), len(lines), sorted(
     assert!(granted.succeeds().text().starts_with("True "), "the control: {granted:?}");
 }
 
-fn p3_the_helpers_memory(world: &World) {
+fn p3_the_memory_of_init(world: &World) {
     world.python("memory", &json!({"env_passthrough": ["SECRET"]}));
     let code = "
 import ctypes, os
@@ -132,11 +132,11 @@ for line in probe(1):
 print('itself', all(line.endswith('open') for line in probe(os.getpid()) if not line.startswith('mem')))
 ";
     let shown = world.says("memory", code);
-    let (helper, itself) = shown.rsplit_once('\n').unwrap();
-    for line in helper.lines() {
+    let (init, itself) = shown.rsplit_once('\n').unwrap();
+    for line in init.lines() {
         assert!(line.ends_with("PermissionError"), "{shown}");
     }
-    assert_eq!(helper.lines().count(), 11, "{shown}");
+    assert_eq!(init.lines().count(), 11, "{shown}");
     // The control: of its own, a process may read all that.
     assert_eq!(itself, "itself True");
 }

@@ -198,7 +198,7 @@ impl<'a> Scene<'a> {
             attempt("connect to", "a host by name", format!("{}:443", self.name), "unknown name"),
             attempt("connect to", "198.51.100.x", self.outside.address.to_string(), "network is unreachable"),
             attempt("connect to", "coco itself", "/run/coco/control.sock", "connection refused"),
-            attempt("read", "the helper's environment", "/proc/1/environ", "permission denied"),
+            attempt("read", "init's environment", "/proc/1/environ", "permission denied"),
         ]
     }
 

@@ -22,7 +22,7 @@ fn interrupted(world: &World, tool: &str, signal: Signal, moment: u64) -> (i32, 
     coco.send(signal);
     let code = coco.ends(Duration::from_secs(10));
     let mut words = Vec::new();
-    // Whoever holds it open, the helper for one, is done only then.
+    // Whoever holds it open, init for one, is done only then.
     std::io::Read::read_to_end(coco.0.stderr.as_mut().unwrap(), &mut words).unwrap();
     (code, printable(&words))
 }

@@ -62,23 +62,23 @@ print('warm:', many(50), flush=True)
 sys.stdin.readline()
 print('many:', many(2000), flush=True)
 sys.stdin.readline()
-print('helper:', len([1 for task in os.listdir('/proc/1/task')]) < 8)
+print('init:', len([1 for task in os.listdir('/proc/1/task')]) < 8)
 ";
     let mut coco = network.start(world, ["run", "leaks", "-c", &format!("{PROBE}\n{code}"), &name, &port]);
     assert_eq!(coco.line(), "warm: 50");
-    until("an idle broker", Duration::from_secs(10), || (server.open() == 0).then_some(()));
+    until("an idle proxy", Duration::from_secs(10), || (server.open() == 0).then_some(()));
     std::thread::sleep(Duration::from_millis(500));
     let (before, threads, memory) = (descriptors(&coco), status(&coco, "Threads"), status(&coco, "VmRSS"));
     go_on(&mut coco);
     assert_eq!(coco.line(), "many: 2000");
-    until("an idle broker", Duration::from_secs(10), || (server.open() == 0).then_some(()));
+    until("an idle proxy", Duration::from_secs(10), || (server.open() == 0).then_some(()));
     until("as many descriptors and threads as before", Duration::from_secs(10), || {
         (descriptors(&coco) <= before + 2 && status(&coco, "Threads") <= threads + 2).then_some(())
     });
     let grown = status(&coco, "VmRSS").saturating_sub(memory);
     assert!(grown < 2048, "2000 connections cost {grown} KiB");
     go_on(&mut coco);
-    assert_eq!(coco.line(), "helper: True");
+    assert_eq!(coco.line(), "init: True");
     assert_eq!(coco.ends(Duration::from_secs(10)), 0);
     assert_eq!(server.connections(), 2050);
 }
@@ -201,7 +201,7 @@ tries('later', https, api)
         "fast: True".to_owned(),
     ];
     assert_eq!(lines, expected);
-    // What nobody reads is not read either: it does not pile up in the broker.
+    // What nobody reads is not read either: it does not pile up in the proxy.
     assert!(status(&coco, "VmRSS") < 16 * 1024, "{} KiB", status(&coco, "VmRSS"));
     let ticks = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", coco.0.id())).unwrap();
@@ -218,7 +218,7 @@ tries('later', https, api)
     };
     let before = ticks();
     std::thread::sleep(Duration::from_secs(1));
-    assert!(ticks() - before < 20, "the broker is busy with connections that do nothing");
+    assert!(ticks() - before < 20, "the proxy is busy with connections that do nothing");
     go_on(&mut coco);
     assert_eq!(coco.line(), format!("later: served {0} / 0 {0}", site.api.name));
     // Those that hang do not hold up the end.

@@ -1,4 +1,4 @@
-//! The package managers' own clients, against the real registries, through the broker. What a registry is called is
+//! The package managers' own clients, against the real registries, through the proxy. What a registry is called is
 //! found out by the tool itself: no host is named here.
 
 use serde_json::{Value, json};

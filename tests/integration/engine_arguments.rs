@@ -277,14 +277,27 @@ fn consent_is_for_one_tool_and_one_text() {
     world.coco(["allow", "probe"]).exits(0);
     world.coco(["run", "twin"]).fails(125, "twin asks for");
     let record = world.path("config/coco/allowed/probe");
-    let digest = fs::read_to_string(&record).unwrap();
-    for forged in
-        ["", "\n", "1", "*", digest.trim().get(..63).unwrap(), &digest.to_uppercase(), &format!("{}0", digest.trim())]
-    {
+    let written = fs::read_to_string(&record).unwrap();
+    let (digest, terms) = written.split_once('\n').unwrap();
+    // Without its terms, or with others, it is of another coco, to which the same text granted less.
+    for forged in [
+        String::new(),
+        "\n".to_owned(),
+        "1".to_owned(),
+        format!("*\n{terms}"),
+        format!("{}\n{terms}", digest.get(..63).unwrap()),
+        format!("{}\n{terms}", digest.to_uppercase()),
+        format!("{digest}0\n{terms}"),
+        format!("{digest}\n"),
+        format!("{digest}\nhome\n"),
+        format!("{digest}\nterms 1\n"),
+        format!("{digest}\nhome\n{terms}"),
+        format!("{written}x\n"),
+    ] {
         fs::write(&record, forged).unwrap();
         world.coco(["run", "probe"]).fails(125, "probe asks for");
     }
-    fs::write(&record, &digest).unwrap();
+    fs::write(&record, &written).unwrap();
     world.coco(["run", "probe"]).exits(126);
 }
 

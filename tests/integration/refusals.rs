@@ -27,7 +27,7 @@ fn what_can_be_enforced_runs() {
     }
 }
 
-/// The engine never publishes anything: a port is relayed by the helper, in every network.
+/// The engine never publishes anything: a port is relayed by init, in every network.
 #[test]
 fn ports_are_the_brokers_in_every_network() {
     let world = World::new();

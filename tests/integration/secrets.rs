@@ -119,7 +119,7 @@ fn show_names_variables_and_hides_values() {
     }
 }
 
-/// The names of the variables that the helper is told to set in the run phase.
+/// The names of the variables that init is told to set in the run phase.
 fn inside(world: &World) -> Vec<String> {
     let shown = world.coco(["run", "--dry-run", "probe"]).exits(0);
     let line = shown.text().lines().rev().find(|line| line.starts_with("#   in ")).unwrap().to_owned();

@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
+use coco::engine::image::Image;
 use coco::plan::record::{Record, write_record};
-use coco::sys::hash::digest;
+use coco::sys::hash::Digest;
 
 use crate::engine_arguments::numbered;
 use crate::world::{IMAGE, PROGRAM, World, finish, split_nul};
@@ -103,8 +104,8 @@ fn installed(world: &World) {
     fs::create_dir_all(world.path("data/coco/volumes/podman/probe/data-1")).unwrap();
     let record = Record {
         // tool, program, apt, runtimes, companions, isolation, image.
-        inputs: digest(["npm:prettier", "prettier", "", "", "", "shared", IMAGE].join("\n").as_bytes()),
-        image: IMAGE.into(),
+        inputs: Digest::of(["npm:prettier", "prettier", "", "", "", "shared", IMAGE].join("\n").as_bytes()),
+        image: Image::parse(IMAGE).unwrap(),
         tool: "npm:prettier".into(),
         version: "3.2.1".into(),
         data: Some("data-1".parse().unwrap()),

@@ -230,7 +230,7 @@ fn the_signature_of_another_file_does_not_count() {
     fs::write(signing.file("evil.json"), &eslint).unwrap();
     fs::write(signing.signature("evil.json"), &signature).unwrap();
     signing.signs(&[("evil.json", 2), ("index.json", 2)]);
-    for (name, words) in [("Containerfile", "no signature of a Containerfile"), ("index.json", "does not hold")] {
+    for (name, words) in [("Containerfile", "not the signature of a Containerfile"), ("index.json", "not valid")] {
         fs::write(signing.file(name), &eslint).unwrap();
         fs::write(signing.signature(name), &signature).unwrap();
         signing.refused(words);
@@ -430,7 +430,7 @@ fn irregular(signing: &Signing, path: &Path) {
     let before = signing.world.snapshot();
     let refused = signing.sign().exits(1);
     // Where there is no key at all, that is said first.
-    let words = if path.ends_with("coco.pub") && !path.is_file() { "is missing" } else { "is no regular file" };
+    let words = if path.ends_with("coco.pub") && !path.is_file() { "is missing" } else { "is not a regular file" };
     assert!(
         refused.stderr.contains(path.file_name().unwrap().to_str().unwrap()) && refused.stderr.contains(words),
         "{refused:?}"

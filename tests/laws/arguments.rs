@@ -6,10 +6,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use coco::cli::args;
 use coco::cli::argv0::{Applet, applet};
 use coco::engine::EngineKind;
+use coco::engine::image::Image;
 use coco::names::{
     AptName, EnvName, HostPattern, NetworkName, ProgramName, PublishedPort, RelativePath, ToolName, ToolSpec,
 };
-use coco::plan::record::Record;
+use coco::plan::record::system_record;
 use coco::plan::{self, Job, Plan};
 use coco::policy::{Mode, decide};
 use coco::rules::sandbox_paths::GuestPath;
@@ -37,7 +38,8 @@ fn planned(text: &str, kind: EngineKind, uid: u32, arguments: &[OsString]) -> Pl
     facts.consent = Some(agreed(DIGEST));
     let policy = decide(&tool("probe"), &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
     let job = Job { world: &world, facts: &facts, policy: &policy, engine: &engine(kind, uid) };
-    plan::run(&job, "image", &Record::default(), arguments)
+    let image = Image::parse("localhost/image:1").unwrap();
+    plan::run(&job, &image, &system_record(&policy, &image), arguments)
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use std::path::Path;
 use coco::config::{self, MAX_FILE};
 use coco::json;
 use coco::names::ToolName;
+use coco::protocol::network::InitEvent;
 use coco::store::index::Index;
 use coco::store::keyring;
 use coco::store::signature::{self, Subject, verify};
@@ -96,6 +97,22 @@ fn hostile_bytes_never_panic_the_parsers() {
         let _ = coco::sys::mountinfo::unescape_octal(&bytes);
         if let Ok(text) = std::str::from_utf8(&bytes) {
             let _ = signature::public_key(text);
+        }
+        Ok(())
+    });
+}
+
+/// Whatever stands for init on the network channel is read without a panic, and as one message alone.
+#[test]
+fn hostile_packets_of_the_network_channel_never_panic() {
+    let nearly = (1_u8..=6, vec(any::<u8>(), 0..8), "[ -~]{0,40}")
+        .prop_map(|(tag, number, text)| [&[tag][..], &number, text.as_bytes()].concat());
+    let floors = [("a message", 500), ("nothing that init sends", 500)];
+    law(3000, &floors, prop_oneof![vec(any::<u8>(), 0..64), nearly], |tally, packet| {
+        let message = InitEvent::decode(&packet);
+        tally.count(if message.is_some() { "a message" } else { "nothing that init sends" });
+        if let Some(message) = message {
+            prop_assert_eq!(message.encode(), packet);
         }
         Ok(())
     });

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use coco::engine::EngineKind;
+use coco::engine::image::Image;
 use coco::explain;
 use coco::host::volumes::DataName;
 use coco::plan::{self, Job};
@@ -75,14 +76,15 @@ fn everything_pure() -> usize {
             let _ = decide(&name, &file, &world, &facts, DIGEST, Mode::Granted);
             facts.consent = Some(agreed(DIGEST));
             let policy = decide(&name, &file, &world, &facts, DIGEST, Mode::Granted).unwrap();
-            let record = explain::placeholder_record(&policy);
+            let image = Image::parse("localhost/image:1").unwrap();
+            let record = explain::placeholder_record(&policy, &image);
             let job = Job { world: &world, facts: &facts, policy: &policy, engine: &engine };
             let runtimes = Installed::default();
             let arguments = ["--version"].map(OsString::from);
             let all = [
-                plan::run(&job, "image", &record, &arguments),
-                plan::install_runtimes(&job, "image"),
-                plan::install_tool(&job, "image", &DataName::placeholder(), &runtimes, Some("1.2")),
+                plan::run(&job, &image, &record, &arguments),
+                plan::install_runtimes(&job, &image),
+                plan::install_tool(&job, &image, &DataName::placeholder(), &runtimes, Some("1.2")),
             ];
             for plan in &all {
                 assert!(!explain::plan("title", plan).is_empty());

@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use super::{Stage, lock_path, read, record_path};
+use crate::engine::image::ImageId;
 use crate::engine::{Engine, EngineKind};
 use crate::exec;
 use crate::host::World;
@@ -34,14 +35,14 @@ pub fn remove_unused(world: &World, engine: &Engine) -> usize {
     let locks: Result<Vec<Option<Lock>>, _> =
         Stage::ALL.iter().map(|stage| lock_unused(&lock_path(world, engine, *stage))).collect();
     let Ok(_locks) = locks else { return 0 };
-    let recorded: Vec<String> =
+    let recorded: Vec<ImageId> =
         Stage::ALL.iter().filter_map(|stage| Some(read(&record_path(world, engine, *stage))?.id)).collect();
     let mut removed = 0;
     for label in [OWNER_LABEL, SCRAP_LABEL] {
         let filter = format!("--filter=label={label}={}", owner(world));
         let asked = ["image", "ls", "--quiet", "--no-trunc", "--filter=dangling=true", &filter];
         let listed = exec::ask(engine, &asked).unwrap_or_default();
-        for id in listed.lines().filter(|id| !recorded.iter().any(|known| known == id)) {
+        for id in listed.lines().filter(|id| ImageId::parse(id).is_none_or(|id| !recorded.contains(&id))) {
             // One that a container or another image stands on stays.
             removed += usize::from(exec::ask(engine, &["image", "rm", id]).is_some());
         }

@@ -7,7 +7,7 @@ use super::*;
 fn the_hosts_network_publishes_only_ports_of_another_number() {
     let planned = |ports: &str, network: &str| {
         let text = format!(r#"{{"tool": "npm:x", "network": "{network}", "ports": [{ports}]}}"#);
-        run_case(&case(EngineKind::Podman, 1000, "x", &text, &[]), &Record::default(), &[])
+        run_case(&case(EngineKind::Podman, 1000, "x", &text, &[]), &nothing(), &[])
     };
     let published = |plan: &Plan| -> Vec<String> {
         plan.proxy.iter().flat_map(|orders| orders.ports.iter().map(ToString::to_string)).collect()
@@ -42,9 +42,9 @@ fn only_the_hosts_network_is_shared_and_only_where_it_was_agreed_to() {
     let forbidden = |network: &str| {
         let text = format!(r#"{{"tool": "npm:x", "network": "{network}"}}"#);
         let case = case(EngineKind::Podman, 1000, "x", &text, &[]);
-        let install = install_runtimes(&case.job(), IMAGE);
+        let install = install_runtimes(&case.job(), &image());
         assert_eq!(install.launch.expect.namespaces, ["ipc:[1]", "mnt:[1]", "net:[1]", "pid:[1]", "uts:[1]"]);
-        run_case(&case, &Record::default(), &[]).launch.expect.namespaces
+        run_case(&case, &nothing(), &[]).launch.expect.namespaces
     };
     assert_eq!(forbidden("host"), ["ipc:[1]", "mnt:[1]", "pid:[1]", "uts:[1]"]);
     for network in ["none", "public", "default", "shared-net"] {

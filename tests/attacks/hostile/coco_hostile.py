@@ -89,7 +89,7 @@ def probe():
         "sockets": [path for path in sockets if os.path.exists(path)],
         "status": dict(re.findall(r"^(CapEff|CapBnd|NoNewPrivs|Seccomp):\s*(\S+)", status, re.M)),
         "setuid": setuid(),
-        "helper": attempt(lambda: open("/proc/1/environ").read() and True, False),
+        "init": attempt(lambda: open("/proc/1/environ").read() and True, False),
         "user": os.getuid(),
         "jq": shutil.which("jq") is not None,
         "workspace": os.listdir("/workspace"),

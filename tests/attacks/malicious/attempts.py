@@ -35,7 +35,7 @@ def connect(target):
             try:
                 stream.connect(target)
             except OSError:
-                # The helper's sockets are of the other kind.
+                # Init's sockets are of the other kind.
                 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as packets:
                     packets.connect(target)
     else:

@@ -1,4 +1,4 @@
-//! N17 to N19, N24, N25 and P5 with a broker: its socket, its end, its policy, its secrets; and what is said and kept
+//! N17 to N19, N24, N25 and P5 with a proxy: its socket, its end, its policy, its secrets; and what is said and kept
 //! of what was denied.
 
 use std::fs;
@@ -18,9 +18,9 @@ use crate::support::probe::PROBE;
 use crate::support::{Background, World, marker, owner_and_mode, processes_with, run, servers, until};
 
 each_engine_with_network!(
-    n17_the_relays_socket,
+    n17_the_network_socket,
     n18_the_coco_file_changes_meanwhile,
-    n19_the_broker_is_killed,
+    n19_the_proxy_is_killed,
     n19_killed_at_any_moment,
     n19_names_that_nobody_answers,
     n13_a_private_name_and_a_proxy,
@@ -31,11 +31,11 @@ each_engine_with_network!(
     what_was_denied_is_kept,
 );
 
-fn n17_the_relays_socket(world: &World, network: &Network) {
+fn n17_the_network_socket(world: &World, network: &Network) {
     let site = network.site();
-    let project = world.project("relay");
+    let project = world.project("talker");
     world.python(
-        "relay",
+        "talker",
         &json!({"allowed_hosts": [site.api.name], "mounts": [{"src": ".", "dst": "/workspace", "opts": "rw"}]}),
     );
     let code = r"
@@ -51,12 +51,12 @@ listener.bind('/workspace/own.sock')
 listener.listen()
 tries('control', talks, socket.SOCK_SEQPACKET, '/workspace/own.sock')
 for what, kind in kinds.items():
-    tries('relay ' + what, talks, kind, '/run/coco/network.sock')
+    tries('talk ' + what, talks, kind, '/run/coco/network.sock')
 for name in sorted(os.listdir('/run/coco')):
     for what, kind in kinds.items():
         if name.endswith('.sock'):
             tries(f'all {name} {what}', talks, kind, '/run/coco/' + name)
-# What the helper holds: its descriptors, by /proc and by pidfd.
+# What init holds: its descriptors, by /proc and by pidfd.
 for number in range(16):
     tries(f'descriptor {number}', os.readlink, f'/proc/1/fd/{number}')
 def steal(number):
@@ -72,7 +72,7 @@ for what, how in {'remove': os.unlink, 'replace': lambda path: os.rename('/works
     tries('file ' + what, how, '/run/coco/network.sock')
 own = [os.readlink('/proc/self/fd/' + name) for name in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + name)]
 print('own sockets:', [name for name in own if name.startswith('socket:')] == [f'socket:[{os.fstat(listener.fileno()).st_ino}]'])
-# Somebody in the helper's place: nobody else may listen where it does.
+# Somebody in init's place: nobody else may listen where it does.
 def binds(address, kind=socket.SOCK_STREAM):
     with socket.socket(socket.AF_INET, kind) as stream:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -84,13 +84,13 @@ tries('bind all', binds, ('0.0.0.0', 443))
 tries('after', https, api)
 ";
     let mut coco = network.world_command(world, |coco| {
-        coco.args(["run", "relay", "-c", &format!("{PROBE}\n{code}"), &site.api.name, &site.other.name]);
+        coco.args(["run", "talker", "-c", &format!("{PROBE}\n{code}"), &site.api.name, &site.other.name]);
         coco.current_dir(&project);
     });
     let shown = crate::support::probe::Answers::of(&run(&mut coco));
     shown.is("control", "connected").is("own sockets", "True");
     let nobody = ["refused", "No such file or directory", "Protocol wrong type for socket", "not permitted"];
-    assert_eq!(shown.all("relay ", &nobody), 3);
+    assert_eq!(shown.all("talk ", &nobody), 3);
     shown.all("all ", &nobody);
     assert_eq!(shown.all("steal ", &["not permitted", "Operation not permitted"]), 13);
     assert_eq!(shown.all("descriptor ", &["not permitted", "No such file or directory"]), 16);
@@ -126,8 +126,8 @@ tries('other', https, other)
     shown.is("api", "unknown name").is("other", &format!("served {other} / 0 {other}"));
 }
 
-/// Without the broker there is no network, and without coco no sandbox.
-fn n19_the_broker_is_killed(world: &World, network: &Network) {
+/// Without the proxy there is no network, and without coco no sandbox.
+fn n19_the_proxy_is_killed(world: &World, network: &Network) {
     let site = network.site();
     let api = format!("raw.{}", site.domain);
     network.resolve(&api, &[site.api.address]);
@@ -163,12 +163,12 @@ while True:
     });
     assert!(started.elapsed() < Duration::from_secs(4));
     until("the end of the connections", Duration::from_secs(2), || (server.open() == 0).then_some(()));
-    // Nobody can take the helper's place later: its socket went when it had connected.
+    // Nobody can take init's place later: its socket went when it had connected.
     let place = Path::new(world.variable("XDG_RUNTIME_DIR")).join(format!("coco/run-{}", coco.0.id()));
     assert!(!place.join("network.sock").exists());
 }
 
-/// Before, while and after the helper connects, and while connections are made.
+/// Before, while and after init connects, and while connections are made.
 fn n19_killed_at_any_moment(world: &World, network: &Network) {
     let site = network.site();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -292,7 +292,7 @@ fn n24_allow_network_beside_granted_hosts(world: &World, network: &Network) {
     assert!(!quiet.succeeds().errors().contains("COCO_ALLOW_NETWORK"), "{quiet:?}");
 }
 
-/// The install phase reaches public hosts through the broker, and nothing else; the hosts are on record.
+/// The install phase reaches public hosts through the proxy, and nothing else; the hosts are on record.
 fn n25_an_install_script_and_the_network(world: &World, network: &Network) {
     // The names are the same for each engine.
     static ONE: Mutex<()> = Mutex::new(());
@@ -333,7 +333,7 @@ fn n25_an_install_script_and_the_network(world: &World, network: &Network) {
     assert!(described.contains("public.install.example.com"), "{described}");
 }
 
-/// The broker needs the proxy's password; nobody else does.
+/// The proxy needs the proxy's password; nobody else does.
 fn p4_p5_the_callers_proxy(world: &World, network: &Network) {
     let site = network.site();
     let api = &site.api.name;
