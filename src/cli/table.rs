@@ -289,7 +289,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "",
         operands: Operands::None,
         summary: "remove caches, and what coco left unused in the engine",
-        details: "Removes download caches, replaced installations, and in the engine the images of coco that nothing uses and the containers that were never started. Prints how much space was freed on disk by the first two. What a running tool uses is skipped and named.",
+        details: "Removes download caches, replaced installations, and in the engine the images of coco that nothing uses and the containers of starts and builds that were killed. Prints how much space was freed on disk by the first two. What a running tool uses is skipped and named.",
         switches: &[switch(Switch::All, "all", Some('a'), "also remove everything of tools without a coco file")],
     },
     CommandRow {

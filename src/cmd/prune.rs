@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::exec::{self, Client};
 use crate::host::World;
 use crate::host::volumes::download_cache;
+use crate::install::image::Removed;
 use crate::install::{image, remove_replaced, size};
 use crate::names::ToolName;
 use crate::plan::record::read_record;
@@ -59,17 +60,19 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
     reported(tally.failed)
 }
 
-/// What coco has left in an engine that it has used: containers that were never started, and images that nothing uses.
+/// What coco has left in an engine that it has used: containers of a start or a build that was killed, and images that
+/// nothing uses.
 fn remove_from_engine(world: &World, kind: EngineKind) -> Result<(), Error> {
     let used = world.directories.volumes.join(kind.program()).exists();
     let Some(engine) = engine_of(world, kind)? else { return Ok(()) };
     if !used && image::built(world, &engine).is_empty() {
         return Ok(());
     }
-    let containers = exec::remove_left(Client::of(&engine), &world.directories.runtime, None);
-    let images = image::remove_unused(world, &engine);
+    let never_started = exec::remove_left(Client::of(&engine), &world.directories.runtime, None);
+    let Removed { containers, images } = image::remove_unused(world, &engine);
     for (number, one, many) in [
-        (containers, "container that was never started", "containers that were never started"),
+        (never_started, "container that was never started", "containers that were never started"),
+        (containers, "container of a build that was killed", "containers of builds that were killed"),
         (images, "image that nothing uses", "images that nothing uses"),
     ] {
         if number > 0 {

@@ -27,11 +27,14 @@ use crate::term::progress::{Progress, waiting};
 mod leftovers;
 mod steps;
 
-pub use leftovers::remove_unused;
-use leftovers::{OWNER_LABEL, owner, remove_scrap};
+use leftovers::{Foundation, OWNER_LABEL, owner, remove_scrap};
+pub use leftovers::{Removed, remove_unused};
 
 /// What images are built on, unless `COCO_BASE_IMAGE` says otherwise.
 const BASE_IMAGE: &str = "docker.io/library/debian:forky-slim";
+
+/// How many lines of an engine's output are kept, to be shown when it fails.
+const MAX_TAIL: usize = 40;
 
 /// A stage of the Containerfile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,30 +232,52 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     let text = std::str::from_utf8(containerfile.bytes()).unwrap_or_default();
     write_atomically(&context.join("Containerfile"), steps::only(text, stage.parts()).as_bytes())?;
     write_atomically(&context.join("ca.crt"), &ca_certificates(world)?.unwrap_or_default())?;
-    let order = Order { stage, cache, base: &base, standing_on, owner: owner(world), context: &context };
     term::say(&format!("building the image for {} (once; it takes a minute or more)", stage.name()));
     let mut progress = Progress::new(format!("image {}", stage.name()), "preparing the build");
+    let failed = |tail: &[String]| failed_build(world, engine, stage, &base, tail);
+    let from = standing_on.unwrap_or_else(|| base.to_string());
+    let foundation = match engine.kind {
+        EngineKind::Podman => {
+            if exec::ask(engine, &["image", "exists", &from]).is_none() {
+                watched(world, engine, &["pull".into(), from.clone().into()], &mut progress)?
+                    .map_err(|tail| failed(&tail))?;
+            }
+            Some(Foundation::of(world, engine, stage, &from).map_err(|words| failed(&[words]))?)
+        }
+        EngineKind::Docker => None,
+    };
+    let from = foundation.as_ref().map_or(from.as_str(), Foundation::name);
+    let order = Order { stage, cache, from, owner: owner(world), context: &context };
+    watched(world, engine, &order.arguments(engine), &mut progress)?.map_err(|tail| failed(&tail))?;
+    let id = built_id(stage, &order.id_file())?;
+    remove_scrap(world, engine, stage);
+    record(world, engine, stage, base, id)?;
+    term::say(&format!("image {}: built in {:.0} s", stage.name(), progress.elapsed().as_secs_f32()));
+    Ok(id)
+}
+
+/// Carries out a command of the engine that takes a while, and says what it is at. Where it fails, the end of its output is
+/// given.
+fn watched(
+    world: &World,
+    engine: &Engine,
+    arguments: &[OsString],
+    progress: &mut Progress,
+) -> Result<Result<(), Vec<String>>, Error> {
     let mut tail: Vec<String> = Vec::new();
-    let success = exec::build(&world.program, engine, &order.arguments(engine), |event| {
+    let success = exec::build(&world.program, engine, arguments, |event| {
         if let BuildEvent::Line(line) = event {
             if let Some(step) = steps::step(line) {
                 progress.step(step);
             }
-            if tail.len() >= 40 {
+            if tail.len() >= MAX_TAIL {
                 tail.remove(0);
             }
             tail.push(line.to_owned());
         }
         progress.tick();
     })?;
-    if !success {
-        return Err(failed_build(world, engine, stage, &base, &tail));
-    }
-    let id = built_id(stage, &order.id_file())?;
-    remove_scrap(world, engine, stage);
-    record(world, engine, stage, base, id)?;
-    term::say(&format!("image {}: built in {:.0} s", stage.name(), progress.elapsed().as_secs_f32()));
-    Ok(id)
+    Ok(if success { Ok(()) } else { Err(tail) })
 }
 
 /// The base that the other stages stand on, as the engine's builder takes it; built when the engine does not have it.
@@ -336,9 +361,8 @@ fn record(world: &World, engine: &Engine, stage: Stage, base: ImageName, id: Ima
 struct Order<'a> {
     stage: Stage,
     cache: Cache,
-    base: &'a ImageName,
-    /// The id of coco's own base, for every other stage.
-    standing_on: Option<String>,
+    /// What it is built on: the base image, and for every other stage coco's own base.
+    from: &'a str,
     owner: String,
     context: &'a Path,
 }
@@ -370,12 +394,11 @@ impl Order<'_> {
             text.push(path);
             text
         };
-        match &self.standing_on {
-            None => {
-                arguments.push(format!("--build-arg=BASE_IMAGE={}", self.base).into());
-                arguments.push(format!("--build-arg=COCO_OWNER={}", self.owner).into());
-            }
-            Some(id) => arguments.push(format!("--build-arg=COCO_BASE={id}").into()),
+        if self.stage == Stage::Base {
+            arguments.push(format!("--build-arg=BASE_IMAGE={}", self.from).into());
+            arguments.push(format!("--build-arg=COCO_OWNER={}", self.owner).into());
+        } else {
+            arguments.push(format!("--build-arg=COCO_BASE={}", self.from).into());
         }
         arguments.push(format!("--label={OWNER_LABEL}={}", self.owner).into());
         arguments.push(format!("--target={}", self.stage.name()).into());

@@ -1,15 +1,16 @@
 //! What is left in an engine when a start or a build does not end in order: nothing, in the end.
 
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{Background, World, each_engine};
+use crate::support::{Background, World, each_engine, run, until};
 
-each_engine!(containers_that_were_never_started, a_build_leaves_nothing_without_a_name);
+each_engine!(containers_that_were_never_started, a_build_leaves_nothing_without_a_name, a_build_that_is_killed);
 
 /// A container that was made and not started, as an engine leaves it that is killed in between.
 fn left(world: &World, tool: &str, run: &Path) -> String {
@@ -60,7 +61,7 @@ fn containers_that_were_never_started(world: &World) {
         coco.ends(Duration::from_secs(10));
     }
     world.coco(["prune"]).succeeds();
-    crate::support::until("no container", Duration::from_secs(5), || world.containers("left").is_empty().then_some(()));
+    until("no container", Duration::from_secs(5), || world.containers("left").is_empty().then_some(()));
 }
 
 fn a_build_leaves_nothing_without_a_name(world: &World) {
@@ -69,4 +70,54 @@ fn a_build_leaves_nothing_without_a_name(world: &World) {
     assert_eq!(world.engine(asked).succeeds().text(), "");
     let record = world.home.join(format!(".local/state/coco/images/{}-base.json", world.engine.program()));
     assert!(record.exists(), "the base has a record, and prune knows it");
+}
+
+/// The next build of the stage or `coco prune` removes the container in which a killed one stopped; docker does itself.
+fn a_build_that_is_killed(world: &World) {
+    world.python("killed", &json!({}));
+    let state = world.home.join(".killed-state");
+    world.make_directory(&state).unwrap();
+    // A state of its own, so that everything is to be built, on an image that is there.
+    let coco = || {
+        let mut command = world.command(&world.coco);
+        command.env("XDG_STATE_HOME", &state).env("COCO_BASE_IMAGE", "localhost/coco:python");
+        command
+    };
+    let owner = owner_of(&state);
+    let stopped = || match world.engine.program() {
+        "podman" => {
+            let asked = ["ps", "--all", "--external", "--format={{.Names}}"];
+            let names = world.engine(asked).succeeds().text();
+            names.lines().filter(|name| name.starts_with(&format!("coco-build-{owner}-base-"))).count()
+        }
+        _ => {
+            let label = format!("--filter=label=coco.scrap={owner}");
+            world.engine(["ps", "--all", "--quiet", &label]).succeeds().text().lines().count()
+        }
+    };
+    let build_and_kill = || {
+        let before = stopped();
+        let mut building = Background::start(coco().args(["run", "killed", "-c", "pass"]));
+        until("a container of the build", Duration::from_secs(60), || (stopped() > before).then_some(()));
+        building.send(Signal::SIGKILL);
+        building.ends(Duration::from_secs(10));
+    };
+    build_and_kill();
+    if world.engine.program() == "podman" {
+        assert_eq!(stopped(), 1, "the control: it is left, and its name is known");
+        build_and_kill();
+        assert_eq!(stopped(), 1, "the next build removes what the one before left");
+        until("prune", Duration::from_secs(20), || {
+            run(coco().arg("prune")).succeeds();
+            (stopped() == 0).then_some(())
+        });
+    }
+    until("no container of the build", Duration::from_secs(20), || (stopped() == 0).then_some(()));
+    let name = format!("--filter=reference=localhost/coco-build-{owner}-base");
+    assert_eq!(world.engine(["image", "ls", "--quiet", &name]).succeeds().text(), "");
+}
+
+/// How coco marks what is of one user's.
+fn owner_of(state: &Path) -> String {
+    coco::sys::hash::digest(state.join("coco").as_os_str().as_bytes()).chars().take(16).collect()
 }

@@ -30,6 +30,8 @@ mod missing_helpers;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod no_home;
+#[cfg(test)]
 mod ports;
 #[cfg(test)]
 mod process;

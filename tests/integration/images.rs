@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{CERTIFICATE, Ended, PROBE, World, write_program};
+use crate::world::{CERTIFICATE, Call, Ended, PROBE, World, write_program};
 
 /// A world whose engine builds images: it answers what coco asks, and starts nothing.
 fn world() -> World {
@@ -12,6 +12,7 @@ fn world() -> World {
     world.tool("script", r#"{"tool": "node@system", "command": "node"}"#);
     fs::write(world.path("base"), "digest-1").unwrap();
     fs::write(world.path("run-code"), "3").unwrap();
+    world.helpers();
     world.recorder(&world.path("recorder"), 0);
     let script = r#"#!/bin/sh
 root='ROOT'
@@ -19,7 +20,11 @@ root='ROOT'
 case "$1 $2" in
     "image exists")
         [ -e "$root/confused" ] && { /bin/cat "$root/confused" >&2; exit 125; }
-        [ -e "$root/images/${3#sha256:}" ] || exit 1 ;;
+        [ -e "$root/images/${3#sha256:}" ] || [ -e "$root/pulled/$3" ] || exit 1 ;;
+    "image tag"|"image untag"|"ps --all") ;;
+    pull\ *)
+        [ -e "$root/broken" ] && { /bin/cat "$root/broken"; exit 2; }
+        /bin/mkdir -p "$root/pulled/$2" ;;
     "image inspect")
         case "$4" in
             sha256:*) if [ -e "$root/images/${4#sha256:}" ]; then echo "$4"; else exit 125; fi ;;
@@ -55,6 +60,15 @@ fn asked(world: &World) -> Vec<String> {
     words
 }
 
+/// The first words of the calls of so many builds, and of other calls, sorted. A build is: is what it stands on there,
+/// has an earlier one left something, tag it, build, which base was it, untag it.
+fn of_builds(builds: usize, others: &[&str]) -> Vec<String> {
+    let mut words = ["build", "image", "image", "image", "image", "ps"].repeat(builds);
+    words.extend(others);
+    words.sort_unstable();
+    words.into_iter().map(str::to_owned).collect()
+}
+
 /// The image of the last run.
 fn image(world: &World) -> String {
     let runs: Vec<_> = world.calls().into_iter().filter(|call| call.arguments[0] == "run").collect();
@@ -72,14 +86,47 @@ fn a_stage_is_built_on_first_need_and_once() {
     let ended = run(&world, "probe");
     assert!(ended.stderr.contains("coco: building the image for python"), "{ended:?}");
     assert_eq!(image(&world), id(1));
-    assert_eq!(asked(&world), ["build", "build", "image", "image", "info", "run"], "the base, and what stands on it");
+    assert_eq!(asked(&world), of_builds(2, &["info", "pull", "run"]), "the base, and what stands on it");
     assert_eq!(run(&world, "probe").stderr.matches("building").count(), 0);
     assert_eq!(image(&world), id(1));
     assert_eq!(asked(&world), ["run"], "one call of the engine and no more");
     run(&world, "script");
     assert_eq!(image(&world), id(2));
-    let build = world.calls().into_iter().find(|call| call.arguments[0] == "build").unwrap();
+    let calls = world.calls();
+    let build = calls.iter().find(|call| call.arguments[0] == "build").unwrap();
     assert!(build.has("--target=node") && build.has("--tag=localhost/coco:node"), "{build:?}");
+    // The name that its containers will have, for as long as it lasts: told none, podman would take all names.
+    let named = |call: &&Call| call.arguments[..2] == ["image", "tag"] || call.arguments[..2] == ["image", "untag"];
+    let [tag, untag] = calls.iter().filter(named).map(|call| &call.arguments[2..]).collect::<Vec<_>>()[..] else {
+        panic!("{calls:?}")
+    };
+    let name = tag[1].to_str().unwrap();
+    assert!(name.starts_with("localhost/coco-build-") && name.ends_with("-node"), "{name}");
+    assert_eq!((tag[0].to_str().unwrap(), untag), (id(0).as_str(), [name.into(), name.into()].as_slice()));
+    assert!(build.has(&format!("--build-arg=COCO_BASE={name}")), "{build:?}");
+}
+
+/// Only this user's, and of no build that goes on.
+#[test]
+fn prune_removes_containers_of_killed_builds() {
+    let world = world();
+    run(&world, "probe");
+    let name = world.calls().iter().find(|call| call.arguments[..2] == ["image", "tag"]).unwrap().arguments[3].clone();
+    let own = name.to_str().unwrap().trim_start_matches("localhost/").to_owned();
+    let engine = world.path("engines/podman");
+    let script = fs::read_to_string(&engine).unwrap();
+    let listed = format!(
+        "    \"ps --all\") case \"$*\" in *--external*) echo feed {own}-working-container; echo beef {own}-working-container-1; echo cafe {own}; echo dead debian-working-container ;; esac ;;\n    rm\\ *) ;;\n    \"image exists\")\n"
+    );
+    write_program(&engine, &script.replacen("    \"image exists\")\n", &listed, 1));
+    world.forget_calls();
+    let ended = world.coco(["prune"]).exits(0);
+    assert!(ended.stderr.contains("coco: removed from podman: 2 containers of builds that were killed\n"), "{ended:?}");
+    let removed: Vec<_> = world.calls().into_iter().filter(|call| call.arguments[0] == "rm").collect();
+    assert_eq!(removed.len(), 2);
+    for (call, id) in removed.iter().zip(["feed", "beef"]) {
+        assert_eq!(call.arguments, ["rm", "--force", id]);
+    }
 }
 
 #[test]
@@ -90,7 +137,7 @@ fn another_base_image_is_built_anew() {
     world.set("COCO_BASE_IMAGE", "localhost/other:1");
     run(&world, "probe");
     assert_eq!(image(&world), id(3));
-    assert_eq!(asked(&world), ["build", "build", "image", "image", "info", "run"]);
+    assert_eq!(asked(&world), of_builds(2, &["info", "pull", "run"]));
     world.unset("COCO_BASE_IMAGE");
     world.set("COCO_IMAGE", "localhost/mine:1");
     run(&world, "probe");
@@ -108,7 +155,7 @@ fn a_broken_record_is_no_image() {
         let _ = asked(&world);
         fs::write(&record, &bad).unwrap();
         run(&world, "probe");
-        assert_eq!(asked(&world), ["build", "image", "image", "info", "run"], "{bad}");
+        assert_eq!(asked(&world), of_builds(1, &["image", "info", "run"]), "{bad}");
     }
 }
 

@@ -37,8 +37,6 @@ mod log;
 #[cfg(test)]
 mod multicall;
 #[cfg(test)]
-mod no_home;
-#[cfg(test)]
 mod operands;
 #[cfg(test)]
 mod progress;

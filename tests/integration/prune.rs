@@ -32,16 +32,18 @@ fn freed(text: &str) -> f64 {
     text.strip_prefix("freed ").and_then(|rest| rest.strip_suffix(" MiB\n")).unwrap().parse().unwrap()
 }
 
+/// Of an installation in `data-1`.
+const RECORD: &str = concat!(
+    r#"{"inputs": "0000000000000000000000000000000000000000000000000000000000000000", "image": "localhost/x:1","#,
+    r#""tool": "x", "version": "1", "data": "data-1", "path": [], "environment": [], "hosts": []}"#
+);
+
 #[test]
 fn caches_go_and_installations_stay() {
     let world = World::with_probe();
     let data = fill(&world, "podman/probe/data-1", MEBIBYTE);
     fs::create_dir_all(world.path("state/coco/installs/podman")).unwrap();
-    fs::write(
-        world.path("state/coco/installs/podman/probe.json"),
-        r#"{"coco_file": "", "inputs": "", "image": "", "tool": "x", "version": "1", "data": "data-1", "path": [], "environment": []}"#,
-    )
-    .unwrap();
+    fs::write(world.path("state/coco/installs/podman/probe.json"), RECORD).unwrap();
     let runtimes = fill(&world, "podman/.runtimes/installs", MEBIBYTE);
     let gone = [
         fill(&world, "podman/probe/cache", 2 * MEBIBYTE),
@@ -87,9 +89,8 @@ fn all_removes_what_no_coco_file_claims() {
     let world = World::with_probe();
     let kept = fill(&world, "podman/probe/data-1", MEBIBYTE);
     fs::create_dir_all(world.path("state/coco/installs/podman")).unwrap();
-    let record = r#"{"coco_file": "", "inputs": "", "image": "", "tool": "x", "version": "1", "data": "data-1", "path": [], "environment": []}"#;
     for name in ["probe", "orphan"] {
-        fs::write(world.path(format!("state/coco/installs/podman/{name}.json")), record).unwrap();
+        fs::write(world.path(format!("state/coco/installs/podman/{name}.json")), RECORD).unwrap();
     }
     let orphan = fill(&world, "podman/orphan/data-1", MEBIBYTE);
     world.coco(["prune"]).exits(0);

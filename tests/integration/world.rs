@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use coco::engine::helpers::HELPERS;
 use tempfile::TempDir;
 
 /// The image that tools run in here; nobody ever looks for it.
@@ -118,6 +119,13 @@ impl World {
         let path = self.path("engines").join(name);
         self.recorder(&path, code);
         path
+    }
+
+    /// Puts all that podman calls for help on the PATH, whatever this machine has of it.
+    pub fn helpers(&self) {
+        for helper in HELPERS {
+            write_program(&self.path("engines").join(helper.program), "#!/bin/sh\n");
+        }
     }
 
     /// Makes a recording program anywhere.

@@ -4,15 +4,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use coco::cli::table::{COMMANDS, Operands};
 use tempfile::TempDir;
 
+use crate::support::{binary, command};
+
 /// No machine's user database has it.
 const NOBODY: &str = "12345";
 
-/// The static program, where that user can run it, and a directory that is that user's to write.
+/// The static program, which is what crashed, where that user can run it, and a directory that is that user's to write.
 struct Place {
     root: TempDir,
 }
@@ -23,7 +25,7 @@ impl Place {
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let place = Place { root };
         let program = place.path("coco");
-        fs::copy(static_program(), &program).unwrap();
+        fs::copy(binary(), &program).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(place.path("open")).unwrap();
         fs::set_permissions(place.path("open"), fs::Permissions::from_mode(0o777)).unwrap();
@@ -36,8 +38,7 @@ impl Place {
 
     fn run(&self, environment: &[(&str, &Path)], arguments: &[&str]) -> Output {
         let is_root = nix::unistd::geteuid().is_root();
-        #[expect(clippy::disallowed_methods, reason = "another user's environment, which no world here has")]
-        let mut command = Command::new(if is_root { "setpriv" } else { "unshare" });
+        let mut command = command(if is_root { "setpriv" } else { "unshare" });
         if is_root {
             command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]);
         } else {
@@ -47,15 +48,6 @@ impl Place {
         command.envs(environment.iter().copied()).current_dir(self.path("open")).stdin(Stdio::null());
         command.output().unwrap()
     }
-}
-
-/// What `make build` made; the one that cargo builds for tests loads the C library and does not crash.
-fn static_program() -> PathBuf {
-    #[expect(clippy::disallowed_methods, reason = "the Makefile says where it is")]
-    let named = std::env::var_os("COCO_TEST_BINARY").map(PathBuf::from);
-    let program = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/coco"));
-    assert!(program.exists(), "{} is missing: make build", program.display());
-    program
 }
 
 /// Every command of the table with as many operands as it wants, and coco's other ways to be started.
@@ -101,8 +93,8 @@ fn every_command_works_with_home_alone() {
 /// The name services' modules are found by names that begin so, and what asks for none has no such word in it.
 #[test]
 fn the_static_program_has_no_name_service_switch() {
-    let bytes = fs::read(static_program()).unwrap();
+    let bytes = fs::read(binary()).unwrap();
     for word in [&b"libnss_"[..], b"_nss_%s"] {
-        assert!(!crate::world::contains(&bytes, word), "{}", word.escape_ascii());
+        assert!(!bytes.windows(word.len()).any(|window| window == word), "{}", word.escape_ascii());
     }
 }
