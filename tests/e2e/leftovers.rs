@@ -66,7 +66,8 @@ fn containers_that_were_never_started(world: &World) {
 
 fn a_build_leaves_nothing_without_a_name(world: &World) {
     world.python("built", &json!({}));
-    let asked = ["image", "ls", "--quiet", "--filter=dangling=true", "--filter=label=coco.scrap"];
+    let label = format!("--filter=label=coco.scrap={}", owner_of(&world.home.join(".local/state")));
+    let asked = ["image", "ls", "--quiet", "--filter=dangling=true", &label];
     assert_eq!(world.engine(asked).succeeds().text(), "");
     let record = world.home.join(format!(".local/state/coco/images/{}-base.json", world.engine.program()));
     assert!(record.exists(), "the base has a record, and prune knows it");
@@ -84,35 +85,35 @@ fn a_build_that_is_killed(world: &World) {
         command
     };
     let owner = owner_of(&state);
-    let stopped = || match world.engine.program() {
-        "podman" => {
-            let asked = ["ps", "--all", "--external", "--format={{.Names}}"];
-            let names = world.engine(asked).succeeds().text();
-            names.lines().filter(|name| name.starts_with(&format!("coco-build-{owner}-base-"))).count()
-        }
-        _ => {
-            let label = format!("--filter=label=coco.scrap={owner}");
-            world.engine(["ps", "--all", "--quiet", &label]).succeeds().text().lines().count()
-        }
+    let stopped = || -> Vec<String> {
+        let label = format!("--filter=label=coco.scrap={owner}");
+        let (asked, name) = match world.engine.program() {
+            "podman" => (["ps", "--all", "--external"], format!(" coco-build-{owner}-base-")),
+            _ => (["ps", "--all", &*label], String::new()),
+        };
+        let listed = world.engine(asked.into_iter().chain(["--format={{.ID}} {{.Names}}"])).succeeds().text();
+        listed.lines().filter(|line| line.contains(&name)).map(str::to_owned).collect()
     };
     let build_and_kill = || {
         let before = stopped();
         let mut building = Background::start(coco().args(["run", "killed", "-c", "pass"]));
-        until("a container of the build", Duration::from_secs(60), || (stopped() > before).then_some(()));
+        until("a container of the build", Duration::from_secs(60), || {
+            stopped().iter().any(|container| !before.contains(container)).then_some(())
+        });
         building.send(Signal::SIGKILL);
         building.ends(Duration::from_secs(10));
     };
     build_and_kill();
     if world.engine.program() == "podman" {
-        assert_eq!(stopped(), 1, "the control: it is left, and its name is known");
+        assert_eq!(stopped().len(), 1, "the control: it is left, and its name is known");
         build_and_kill();
-        assert_eq!(stopped(), 1, "the next build removes what the one before left");
+        assert_eq!(stopped().len(), 1, "the next build removes what the one before left");
         until("prune", Duration::from_secs(20), || {
             run(coco().arg("prune")).succeeds();
-            (stopped() == 0).then_some(())
+            stopped().is_empty().then_some(())
         });
     }
-    until("no container of the build", Duration::from_secs(20), || (stopped() == 0).then_some(()));
+    until("no container of the build", Duration::from_secs(20), || stopped().is_empty().then_some(()));
     let name = format!("--filter=reference=localhost/coco-build-{owner}-base");
     assert_eq!(world.engine(["image", "ls", "--quiet", &name]).succeeds().text(), "");
 }
