@@ -117,13 +117,23 @@ fn a_base_image_is_a_reference_and_never_an_option() {
     }
     assert!(world.calls().is_empty());
     world.set("COCO_BASE_IMAGE", "localhost/base:1");
-    // The build fails, as the engine makes no image; what counts is how it was asked.
-    let ended = world.coco(["run", "probe"]).fails(125, "the image for base: ");
-    assert!(ended.stderr.contains("podman build failed"), "{ended:?}");
-    let builds: Vec<_> = world.calls().into_iter().filter(|call| call.arguments[0] == "build").collect();
+    // It makes no image; what counts is how it was asked.
+    world.engine("podman", 0);
+    world.coco(["run", "probe"]).fails(125, "the image for base: the engine reports no image id");
+    let calls = world.calls();
+    let tag = calls.iter().find(|call| call.arguments[..2] == ["image", "tag"]).unwrap();
+    assert_eq!(tag.arguments[2], "localhost/base:1");
+    let builds: Vec<_> = calls.iter().filter(|call| call.arguments[0] == "build").collect();
     assert_eq!(builds.len(), 1);
-    assert!(builds[0].has("--build-arg=BASE_IMAGE=localhost/base:1"), "{builds:?}");
-    assert!(builds[0].has("--target=base"), "{builds:?}");
+    let from = format!("--build-arg=BASE_IMAGE={}", tag.arguments[3].to_str().unwrap());
+    assert!(builds[0].has(&from) && builds[0].has("--target=base"), "{builds:?}");
+    // One that is not there is pulled, and nothing is built where that fails.
+    world.forget_calls();
+    world.engine("podman", 1);
+    world.coco(["run", "probe"]).fails(125, "the image for base: podman build failed");
+    let calls = world.calls();
+    assert!(calls.iter().any(|call| call.arguments == ["pull", "localhost/base:1"]), "{calls:?}");
+    assert!(!calls.iter().any(|call| call.arguments[0] == "build"), "{calls:?}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn lines_are_chosen_by_tool_and_verdict() {
         row.starts_with("2026-01-01T00:00:00Z  probe  run  allowed") && row.ends_with("5 sent, 7 received"),
         "{row}"
     );
-    world.coco(["log", "../x"]).fails(125, "no tool's name");
+    world.coco(["log", "../x"]).fails(125, "not a valid tool name");
 }
 
 #[test]
