@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{CERTIFICATE, Call, Ended, PROBE, World, write_program};
+use crate::world::{CERTIFICATE, Ended, PROBE, World, write_program};
 
 /// A world whose engine builds images: it answers what coco asks, and starts nothing.
 fn world() -> World {
@@ -96,13 +96,13 @@ fn a_stage_is_built_on_first_need_and_once() {
     let build = calls.iter().find(|call| call.arguments[0] == "build").unwrap();
     assert!(build.has("--target=node") && build.has("--tag=localhost/coco:node"), "{build:?}");
     // The name that its containers will have, for as long as it lasts: told none, podman would take all names.
-    let named = |call: &&Call| call.arguments[..2] == ["image", "tag"] || call.arguments[..2] == ["image", "untag"];
-    let [tag, untag] = calls.iter().filter(named).map(|call| &call.arguments[2..]).collect::<Vec<_>>()[..] else {
-        panic!("{calls:?}")
-    };
+    let given =
+        |verb: &str| calls.iter().find(|call| call.arguments[..2] == ["image", verb]).unwrap().arguments[2..].to_vec();
+    let tag = given("tag");
     let name = tag[1].to_str().unwrap();
     assert!(name.starts_with("localhost/coco-build-") && name.ends_with("-node"), "{name}");
-    assert_eq!((tag[0].to_str().unwrap(), untag), (id(0).as_str(), [name.into(), name.into()].as_slice()));
+    assert_eq!(tag, [id(0).as_str(), name]);
+    assert_eq!(given("untag"), [name, name]);
     assert!(build.has(&format!("--build-arg=COCO_BASE={name}")), "{build:?}");
 }
 
