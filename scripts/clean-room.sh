@@ -18,7 +18,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 machine=$here/tests/support/machine.sh
 place=${COCO_CLEAN_ROOM_DIR:-/var/tmp}
 # The longest time in which the demo may say nothing.
-most_silence=${COCO_CLEAN_ROOM_SILENCE:-20}
+max_silence=${COCO_CLEAN_ROOM_SILENCE:-20}
 newcomer=newcomer
 # A network of its own for each root: its bridges and firewall rules are no business of this machine's.
 network=10.213.7.0/24
@@ -133,7 +133,6 @@ commands() {
         | sed -n -e 's/  *#.*//' -e 's/^    \([^ ].*\)/\1/p'
 }
 
-# Alone the lines that begin so are root's.
 # Root's lines are those that begin so. Joined by `&&`: bash leaves no function early whose caller looks at its code.
 install_packages() {
     as root bash -euxc "$(commands "$1" | grep '^apt-get ')" && machine_needs
@@ -188,8 +187,8 @@ listen() {
         before=$SECONDS last=$line
         [ -z "$line" ] || printf '%s\n' "$line"
     done
-    echo "longest silence: $longest s, at most $most_silence; it came after: ${after:0:100}"
-    [ "$longest" -le "$most_silence" ]
+    echo "longest silence: $longest s, at most $max_silence; it came after: ${after:0:100}"
+    [ "$longest" -le "$max_silence" ]
 }
 
 # --- a room ----------------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ if ! cmp -s "$new/tools" "$new/old-tools" || [ "${COCO_INDEX_RENEW:-}" = 1 ] ||
 else
     soon=$(date -u -d "+90 days" +%F)
     expires=$(jq -r --arg soon "$soon" 'select(.expires <= $soon).expires' "$index")
-    [ -z "$expires" ] || echo "sign: the index expires on $expires: COCO_INDEX_RENEW=1 makes it anew" >&2
+    [ -z "$expires" ] || echo "sign: the index expires on $expires: COCO_INDEX_RENEW=1 renews it" >&2
 fi
 
 # The index comes last; without its own signature it would be refused, so no signal gets between the two.

@@ -245,7 +245,7 @@ impl Error {
                 "somebody may be holding back updates; try again later, or ask the owner of the store".to_owned()
             }
             Error::Widening { tool } => {
-                format!("read above what it adds; to agree, run this on a terminal, or coco update --yes {tool}")
+                format!("what it adds is listed above; to agree, run this on a terminal, or coco update --yes {tool}")
             }
             Error::NotInStore { nearest: Some(name), .. } => format!("did you mean {name}?"),
             Error::NotInStore { .. } => "coco search WORD searches the store".to_owned(),

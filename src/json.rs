@@ -3,7 +3,7 @@
 //! serde_json's own map keeps the last of two equal keys, so a reader and a reviewer can see two
 //! different files. Here a duplicate is an error, and so are deep nesting, a byte order mark and
 //! more than the caller's limit of bytes. Shared with `build.rs`; must not use anything of the
-//! program but the standard library and serde.
+//! program but the standard library and serde. Pure.
 
 use std::fmt;
 
@@ -133,7 +133,7 @@ fn check(value: &Value, pointer: &str, depth: usize) -> Result<(), JsonError> {
             for (key, member) in members {
                 let place = format!("{pointer}/{}", escape(key));
                 if !seen.insert(key.as_str()) {
-                    return Err(JsonError::new(&place, "this key is there twice", "keep one of the two"));
+                    return Err(JsonError::new(&place, "this key appears twice", "keep one of the two"));
                 }
                 check(member, &place, depth + 1)?;
             }

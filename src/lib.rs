@@ -58,7 +58,7 @@ pub fn main() -> u8 {
 
 /// The world, unless an engine that coco started has started coco.
 fn guarded_world(name: &str) -> Result<World, Error> {
-    exec::can_wait()?;
+    exec::ensure_children_can_be_awaited()?;
     let world = World::read(exec::passwd)?;
     match world.variable(exec::RECURSION_GUARD) {
         None => Ok(world),

@@ -66,7 +66,7 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
         };
         let plan = plan::run(&job, &image, &record, arguments);
         if world.is_on("COCO_DEBUG") {
-            term::print_foreign(&explain::plan("run phase", &plan));
+            term::print_lines(&explain::plan("run phase", &plan));
         }
         let (outcome, summary) = exec::run(&plan, world.parent)?;
         match outcome {
@@ -79,10 +79,8 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
                 if code != error::EXIT_FAILURE || !install::image::forget_if_gone(world, &engine, stage, &image)? =>
             {
                 // Its words went past coco, to where the tool's would have gone.
-                let missing = discover::missing_helpers(
-                    &engine,
-                    Start { rootful: world.uid == 0, engine_network: policy.network.reach().is_none() },
-                );
+                let start = Start { rootful: world.uid == 0, engine_network: policy.network.is_the_engines() };
+                let missing = discover::missing_helpers(&engine, "", start);
                 return Err(Error::Engine {
                     message: format!("{} did not start the sandbox (exit code {code})", engine.kind.program()),
                     hint: helpers::hint(&missing).unwrap_or_else(|| {
@@ -122,12 +120,12 @@ fn warn_of_planted_files(world: &World, tool: &Tool, facts: &Facts) {
 /// Tells what was denied, and what a learning run has learnt. An editor that reads standard error can ask
 /// for silence; at a terminal it is always told.
 fn report_network(world: &World, tool: &Tool, summary: &Summary, mode: Mode) {
-    if world.terminals.stderr || world.variable("COCO_QUIET").is_none() {
+    if world.terminals.stderr || !world.is_on("COCO_QUIET") {
         for line in explain::denied(&tool.name, summary, &tool.path) {
             term::say(&line);
         }
     }
     if mode == Mode::DangerousLearn {
-        term::print_foreign(&explain::learned(&tool.name, summary, &tool.path));
+        term::print_lines(&explain::learned(&tool.name, summary, &tool.path));
     }
 }

@@ -149,10 +149,10 @@ fn count(line: Line) -> Result<Line, Error> {
     if fits {
         return Ok(line);
     }
-    let what = if given == 0 { "needs an operand" } else { "was given too many operands" };
+    let what = if given == 0 { "needs an argument" } else { "was given too many arguments" };
     Err(Error::usage(
         format!("coco {} {what}", line.row.name),
-        format!("usage: coco {} {}", line.row.name, line.row.usage),
+        format!("usage: coco {} {}", line.row.name, line.row.usage).trim_end().to_owned(),
     ))
 }
 
@@ -186,7 +186,7 @@ mod tests {
             (&["lst"][..], "did you mean coco list?"),
             (&["list", "--jsn"], "did you mean --json?"),
             (&["show"], "usage: coco show NAME"),
-            (&["list", "x"], "usage: coco list "),
+            (&["list", "x"], "usage: coco list"),
             (&["--x"], "coco help lists the commands; each has its own options"),
             (&["list", "--json=x"], "coco help COMMAND lists the options and which of them take a value"),
             (&["x"], "coco help lists the commands; a tool runs by its own name, or with coco run TOOL"),

@@ -17,7 +17,7 @@ pub enum Applet {
     Manage,
     /// `coco-init`: PID 1 inside the sandbox.
     Init,
-    /// `coco-guard`: starts an engine's build so that it ends with coco.
+    /// `coco-guard`: starts an image build, curl or getent, so that it ends with coco.
     Guard,
     /// Any other name: that tool.
     Tool(ToolName),

@@ -149,7 +149,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "TOOL [ARGUMENT...]",
         operands: Operands::ToolAndArguments,
         summary: "run a tool in its sandbox",
-        details: "Everything after TOOL is the tool's own. The exit code is the tool's; 125 means that coco failed, 126 that the engine can't be started, 127 that the tool is unknown. The first run builds the image and installs the tool.",
+        details: "Everything after TOOL is the tool's own. The exit code is the tool's; 125 means that coco failed, 126 that the engine did not start the sandbox, 127 that there is no such tool. The first run builds the image and installs the tool.",
         switches: &[
             switch(Switch::DryRun, "dry-run", Some('n'), "print the engine's commands, run nothing"),
             switch(Switch::Learn, "learn", None, "allow any public host; print the allowed_hosts list"),
@@ -161,7 +161,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "",
         operands: Operands::None,
         summary: "list the configured tools",
-        details: "Prints one name a line; on a terminal or with --long, a table.",
+        details: "Prints one name per line. On a terminal or with --long, prints a table.",
         switches: &[switch(Switch::Long, "long", Some('l'), "print a table with tool, version, network, origin"), JSON],
     },
     CommandRow {
@@ -184,7 +184,7 @@ pub const COMMANDS: &[CommandRow] = &[
             BUNDLED,
             FROM,
             switch(Switch::Yes, "yes", Some('y'), "agree to everything that is shown"),
-            switch(Switch::Force, "force", None, "replace files that you changed; yours is kept beside it"),
+            switch(Switch::Force, "force", None, "replace files that you changed, and keep copies of yours"),
         ],
     },
     CommandRow {
@@ -193,7 +193,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "list | add FILE | remove NAME",
         operands: Operands::Some,
         summary: "list, add and remove the keys that may sign coco files",
-        details: "A store's files are valid only if one of these keys has signed them. To add a company's key, use the file that minisign -G wrote (NAME.pub), and compare the key's number with its owner.",
+        details: "A store's files are valid only if one of these keys has signed them. To add a company's key, use the file that minisign -G wrote (NAME.pub), and check the key's number with its owner.",
         switches: &[JSON],
     },
     CommandRow {
@@ -223,7 +223,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "NAME",
         operands: Operands::One,
         summary: "show what a tool may do, and the engine's commands",
-        details: "The effective policy in words, then the exact command for the install phase and for the run.",
+        details: "Prints in words what the tool may do, then the exact commands for the install phase and for the run.",
         switches: &[],
     },
     CommandRow {
@@ -250,7 +250,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "[TOOL]",
         operands: Operands::Optional,
         summary: "show which hosts tools have reached, and which were denied",
-        details: "Prints the last few megabytes of the log, oldest first: time, tool, phase, verdict, host and port, and the bytes sent and received or the reason of a denial.",
+        details: "Prints the last few megabytes of the log, oldest first: time, tool, phase, verdict, host and port, and the bytes sent and received or the reason for a denial.",
         switches: &[switch(Switch::Denied, "denied", None, "show only what was denied"), JSON],
     },
     CommandRow {
@@ -270,7 +270,7 @@ pub const COMMANDS: &[CommandRow] = &[
         summary: "agree to a coco file that asks for something dangerous",
         details: "Prints what the file asks for and records the file's digest. A change of the file needs a new agreement. coco show NAME prints more.",
         switches: &[
-            switch(Switch::Home, "home", None, "also agree to a start in your home directory"),
+            switch(Switch::Home, "home", None, "also let the tool start in your home directory"),
             switch(Switch::Revoke, "revoke", None, "take the agreement back"),
         ],
     },
@@ -289,7 +289,7 @@ pub const COMMANDS: &[CommandRow] = &[
         usage: "",
         operands: Operands::None,
         summary: "remove caches, and what coco left unused in the engine",
-        details: "Removes download caches, replaced installations, and in the engine the images of coco that nothing uses and the containers of starts and builds that were killed. Prints how much space was freed on disk by the first two. What a running tool uses is skipped and named.",
+        details: "Removes download caches and replaced installations, and prints how much disk space that freed. In the engine, it removes unused images of coco, and containers of starts and builds that were killed. It skips what a running tool uses, and names it.",
         switches: &[switch(Switch::All, "all", Some('a'), "also remove everything of tools without a coco file")],
     },
     CommandRow {
@@ -308,7 +308,7 @@ pub const COMMANDS: &[CommandRow] = &[
         operands: Operands::Optional,
         summary: "print help",
         details: "Prints the commands, or with COMMAND its operands and options.",
-        switches: &[switch(Switch::Names, "names", None, "print the command names, one a line, for completion")],
+        switches: &[switch(Switch::Names, "names", None, "print the command names, one per line, for completion")],
     },
 ];
 

@@ -16,7 +16,7 @@ use crate::tools;
 pub fn allow(world: &World, line: &Line, name: &ToolName) -> Result<u8, Error> {
     if line.has(Switch::Revoke) {
         let was = tools::consent::revoke(world, name)?;
-        return print(if was { "taken back\n" } else { "there was no agreement\n" });
+        return print(if was { "consent removed\n" } else { "there was no consent to remove\n" });
     }
     let tool = tools::load(world, name)?;
     // A mount that can't be looked up here is refused when the tool runs, whatever is agreed to.
@@ -32,11 +32,14 @@ pub fn allow(world: &World, line: &Line, name: &ToolName) -> Result<u8, Error> {
         AtHome::Refused
     };
     if needs.is_empty() {
-        return print(&format!("{name} asks for nothing that needs agreement\n"));
+        return print(&format!("{name} asks for nothing that needs your consent\n"));
     }
     for need in &needs {
         term::out(&format!("{name} may now have {}\n", term::printable(&need.to_string())));
     }
     tools::consent::record(world, &tool, home)?;
-    print(&format!("this holds until {} changes; coco allow --revoke {name} takes it back\n", term::path(&tool.path)))
+    print(&format!(
+        "your consent ends when {} changes; to remove it: coco allow --revoke {name}\n",
+        term::path(&tool.path)
+    ))
 }

@@ -25,9 +25,10 @@ pub fn down(world: &World, line: &Line) -> Result<u8, Error> {
         let outcome = match link::state(world, &path) {
             Link::Own => fs::remove_file(&path).map(|()| "removed").map_err(Error::io("remove", &path)),
             Link::Free => Ok("absent"),
-            Link::Foreign => {
-                Err(Error::Exists { path: path.clone(), hint: "it is not a link to coco, so it stays".to_owned() })
-            }
+            Link::Foreign => Err(Error::usage(
+                format!("{} is not removed: it is not a link to coco", term::path(&path)),
+                "remove it by hand if you no longer need it",
+            )),
         };
         match outcome {
             Ok(what) => term::out(&format!("{what}: {}\n", term::path(&path))),

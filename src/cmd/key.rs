@@ -89,7 +89,7 @@ fn add(world: &World, file: &Path) -> Result<u8, Error> {
     }
     keyring::record_removed(world, &key.id, false)?;
     write_atomically(&path, key.text.as_bytes())?;
-    print(&format!("{name}: {} may now sign coco files; compare this number with the key's owner\n", key.id.number))
+    print(&format!("{name}: {} may now sign coco files; check this number with the key's owner\n", key.id.number))
 }
 
 fn remove(world: &World, typed: &OsStr) -> Result<u8, Error> {

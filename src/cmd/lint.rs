@@ -60,7 +60,7 @@ struct Findings {
 }
 
 fn lint_file(path: &Path, for_store: bool) -> Result<Findings, Error> {
-    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such file");
     let bytes =
         read_limited(path, MAX_FILE).and_then(|bytes| bytes.ok_or_else(missing)).map_err(Error::io("read", path))?;
     let file = config::parse(&bytes).map_err(|error| Error::Config { file: path.to_owned(), error })?;
@@ -101,7 +101,7 @@ fn warnings(file: &CocoFile) -> Vec<String> {
     for (name, value) in &file.env {
         if looks_secret(name) && !value.is_empty() {
             warnings.push(format!(
-                "/env/{name}: a secret in a coco file is readable by who reads the file; use env_passthrough"
+                "/env/{name}: whoever can read this file can read the secret; use env_passthrough instead"
             ));
         }
     }
@@ -113,9 +113,9 @@ fn warnings(file: &CocoFile) -> Vec<String> {
             ));
         }
         if mount.access == Access::ReadWrite && matches!(mount.src, MountSource::Home(_) | MountSource::Absolute(_)) {
-            warnings.push(
-                "/mounts: a writable mount outside the project; make it \"ro\" if the tool only reads there".to_owned(),
-            );
+            warnings.push(format!(
+                "/mounts/{position}: a writable mount outside the project; make it \"ro\" if the tool only reads there"
+            ));
         }
     }
     for Located { place, danger } in Danger::of(file) {
@@ -129,7 +129,9 @@ fn warnings(file: &CocoFile) -> Vec<String> {
             | Danger::Display
             | Danger::Home(_)
             | Danger::StartedAtHome(_)
-            | Danger::Socket(_) => format!("{place}: {danger} needs coco allow before it runs"),
+            | Danger::Socket(_) => {
+                format!("{place}: the tool runs only after coco allow, because it asks for {danger}")
+            }
         });
     }
     if file.description.is_none() {

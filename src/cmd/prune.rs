@@ -1,4 +1,4 @@
-//! `coco prune`: removes what can be downloaded again.
+//! `coco prune`: removes what can be downloaded again, and what coco left in an engine.
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +20,8 @@ use crate::sys::lock::{InUse, lock_unused};
 use crate::sys::remove_tree::remove_tree;
 use crate::{term, tools};
 
-/// Removes download caches and replaced installations; with `--all`, everything of tools that have
-/// no coco file.
+/// Removes download caches, replaced installations and what coco left in its engines; with `--all`, everything of tools
+/// that have no coco file. What can't be removed is reported, and the rest goes on.
 pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
     let mut tally = Tally::default();
     for kind in EngineKind::ALL {
@@ -53,7 +53,10 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
         }
     }
     for kind in EngineKind::ALL {
-        remove_from_engine(world, *kind)?;
+        if let Err(error) = remove_from_engine(world, *kind) {
+            error.report();
+            tally.failed += 1;
+        }
     }
     let mebibytes = f64::from(u32::try_from(tally.freed >> 10).unwrap_or(u32::MAX)) / 1024.0;
     term::out(&format!("freed {mebibytes:.1} MiB\n"));
@@ -63,12 +66,12 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
 /// What coco has left in an engine that it has used: containers of a start or a build that was killed, and images that
 /// nothing uses.
 fn remove_from_engine(world: &World, kind: EngineKind) -> Result<(), Error> {
-    let used = world.directories.volumes.join(kind.program()).exists();
-    let Some(engine) = engine_of(world, kind)? else { return Ok(()) };
-    if !used && image::built(world, &engine).is_empty() {
+    let used = world.directories.volumes.join(kind.program()).exists() || !image::built(world, kind).is_empty();
+    if !used {
         return Ok(());
     }
-    let never_started = exec::remove_left(Client::of(&engine), &world.directories.runtime, None);
+    let Some(engine) = engine_of(world, kind)? else { return Ok(()) };
+    let never_started = exec::remove_orphaned_containers(Client::of(&engine), &world.directories.runtime, None);
     let Removed { containers, images } = image::remove_unused(world, &engine);
     for (number, one, many) in [
         (never_started, "container that was never started", "containers that were never started"),

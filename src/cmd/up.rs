@@ -80,7 +80,7 @@ fn link(world: &World, name: &ToolName, line: &Line) -> Result<&'static str, Err
     if RESERVED_NAMES.contains(&name.as_str()) && !line.has(Switch::Force) {
         return Err(Error::usage(
             format!("a link {name} would hide a program that the system or coco itself needs"),
-            "coco up --force makes the link all the same",
+            "coco up --force makes the link anyway",
         ));
     }
     match link::state(world, &path) {

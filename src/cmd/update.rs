@@ -13,6 +13,7 @@ use crate::store::bundled::SignedFile;
 use crate::store::keyring::{self, KeyId};
 use crate::store::rotation::KeyRotations;
 use crate::store::{BUNDLED, Store};
+use crate::sys::hash::Digest;
 use crate::tools::origin::{self, Origin, Source};
 use crate::{explain, term, tools};
 
@@ -61,7 +62,7 @@ struct Installed {
     /// Its revision; none where no trusted key has signed it.
     revision: Option<u64>,
     /// The digest of its key; none where that is not trusted any more.
-    key: Option<String>,
+    key: Option<Digest>,
 }
 
 /// The installed file, if it may be replaced. Where it is the user's own, that is printed.
@@ -80,14 +81,14 @@ fn installed(
             return Ok(Some(Installed { revision: None, key: None }));
         }
         (Origin::Modified(_), Some(source)) if line.has(Switch::Force) => {
-            return Ok(Some(Installed { revision: None, key: Some(source.key.clone()) }));
+            return Ok(Some(Installed { revision: None, key: Some(source.key) }));
         }
         // The signature of a changed file does not say which key it had.
         (Origin::Modified(_), None) if line.has(Switch::Force) => {
             return Err(Error::Store {
-                message: format!("it is not known which store {name} came from"),
+                message: format!("coco does not know which store {name} came from"),
                 hint: format!(
-                    "keep your changes, remove {}, and coco get {name}",
+                    "save a copy of your changes, remove {}, then run coco get {name}",
                     term::path(&tools::path(world, name))
                 ),
             });
@@ -149,8 +150,8 @@ fn fetch(
     // Only now: by opening the store, its next key may have become trusted.
     let rotations = KeyRotations::read(world)?;
     let fits = |now: &KeyId| {
-        let same = |key: &String| *key == now.digest || rotations.is_successor_of(&now.digest, key);
-        installed.key.as_ref().is_none_or(same)
+        let same = |key: Digest| key == now.digest || rotations.is_successor_of(now.digest, key);
+        installed.key.is_none_or(same)
     };
     let bundled;
     let store = if source == Some(BUNDLED) && line.value(Switch::From).is_none() && !fits(&store.key().id) {

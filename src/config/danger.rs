@@ -1,5 +1,5 @@
 //! What in a coco file opens the sandbox further than a granted file or host does. The one list of it: what
-//! needs the user's consent, what a store refuses and what `coco lint` tells all follow from it. Pure.
+//! needs the user's consent follows from it, and what a store refuses and `coco lint` warns of beside `store_rules`. Pure.
 
 use std::path::{Path, PathBuf};
 

@@ -5,17 +5,17 @@ use super::MAX_FILE;
 use crate::json::{self, Value};
 
 /// Keys of the bash coco that mean nothing here.
-const GONE: &[&str] = &["pre-cmd", "pre_cmd"];
+const REMOVED_KEYS: &[&str] = &["pre-cmd", "pre_cmd"];
 
 /// Keys that the bash coco did not have. Whoever writes one knows this coco.
-const NEW: &[&str] = &["$schema", "description", "homepage", "workdir", "data", "protect", "limits"];
+const NEW_KEYS: &[&str] = &["$schema", "description", "homepage", "workdir", "data", "protect", "limits"];
 
 /// Where the bash coco's files mount things: its working directory, and root's home, in which its tools run.
-const PLACES: &[&str] = &["/workspace", "/root"];
+const BASH_MOUNT_POINTS: &[&str] = &["/workspace", "/root"];
 
 /// What to write instead of a key that is gone: the message and the hint.
 pub fn gone(key: &str) -> Option<(String, &'static str)> {
-    GONE.contains(&key).then(|| {
+    REMOVED_KEYS.contains(&key).then(|| {
         (
             format!("{key} is gone: coco runs no command before the tool"),
             "leave it out; \"dependencies\" installs packages, \"env\" sets variables, \"mounts\" shows files",
@@ -69,9 +69,10 @@ fn looks_like_it(root: &Value) -> bool {
         destination(mount).is_some() && mount.member("src").and_then(Value::text).is_some_and(|src| src != "@project")
     };
     let in_place = |mount: &Value| {
-        destination(mount).is_some_and(|dst| PLACES.iter().any(|place| std::path::Path::new(&dst).starts_with(place)))
+        destination(mount)
+            .is_some_and(|dst| BASH_MOUNT_POINTS.iter().any(|place| std::path::Path::new(&dst).starts_with(place)))
     };
-    !NEW.iter().any(|key| root.member(key).is_some()) && mounts.iter().all(is_old) && mounts.iter().any(in_place)
+    !NEW_KEYS.iter().any(|key| root.member(key).is_some()) && mounts.iter().all(is_old) && mounts.iter().any(in_place)
 }
 
 #[cfg(test)]
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_new_key_is_a_key() {
-        assert!(NEW.iter().all(|key| super::super::KEYS.contains(key)));
-        assert!(!GONE.iter().any(|key| super::super::KEYS.contains(key)));
+        assert!(NEW_KEYS.iter().all(|key| super::super::KEYS.contains(key)));
+        assert!(!REMOVED_KEYS.iter().any(|key| super::super::KEYS.contains(key)));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Parse, don't validate: what this module hands out can't hold a name or path that a later stage
 //! would have to check again. Every error cites a JSON pointer and says what to write instead.
-//! Shared with `build.rs`, so it uses only `names` and `json`; no I/O.
+//! Shared with `build.rs`, so it uses only `names`, `rules` and `json`; no I/O.
 
 use crate::json::{self, JsonError, Value, escape};
 use crate::names::{
@@ -29,7 +29,7 @@ pub use store_rules::unfit_for_store;
 pub const MAX_FILE: usize = 64 * 1024;
 
 /// The most entries of a list, or variables: whoever is asked about an update has to read them.
-const MOST_ENTRIES: usize = 256;
+const MAX_ENTRIES: usize = 256;
 
 /// What a mount is whose `opts` say neither `ro` nor `rw`: as with every engine's `-v`, and as in the bash coco.
 /// The policy's own default stays the closed one, [`Access::ReadOnly`].
@@ -184,7 +184,7 @@ fn mount_options(text: &str) -> Result<(Option<Access>, Relabel), String> {
 fn environment(value: &Value, place: &str) -> Parsed<Vec<(EnvName, String)>> {
     let mut set = Vec::new();
     let members = object(value, place)?;
-    if members.len() > MOST_ENTRIES {
+    if members.len() > MAX_ENTRIES {
         return Err(too_many(place));
     }
     for (key, member) in members {
@@ -213,7 +213,7 @@ fn passthrough(value: &Value, place: &str) -> Parsed<EnvName> {
     let name = checked(value, place, EnvName::new, "write the variable's whole name")?;
     match variables::pass_through(&name) {
         PassThrough::Refused(reason) => {
-            let message = format!("the caller's {name} may not reach the tool: {reason}");
+            let message = format!("your {name} can't be passed to the tool: {reason}");
             let hint = if variables::may_be_set(&name) {
                 "set a fixed value under \"env\", or leave it out"
             } else {
@@ -263,7 +263,7 @@ fn network(root: &Value) -> Parsed<Network> {
         (None, Some(hosts)) => Ok(Network::AllowedHosts(hosts)),
         (Some(mode), Some(_)) => Err(JsonError::new(
             "/allowed_hosts",
-            format!("\"allowed_hosts\" stands together with \"network\": {mode:?}"),
+            format!("\"allowed_hosts\" can't be combined with \"network\": {mode:?}"),
             "keep one of the two: allowed_hosts alone opens the network for those hosts",
         )),
         (Some("public"), None) => Ok(Network::Public),
@@ -445,7 +445,7 @@ fn checked<T>(value: &Value, place: &str, check: impl Fn(&str) -> Result<T, Stri
 
 fn each<T>(value: &Value, place: &str, item: impl Fn(&Value, &str) -> Parsed<T>) -> Parsed<Vec<T>> {
     match value {
-        Value::Array(items) if items.len() <= MOST_ENTRIES => {
+        Value::Array(items) if items.len() <= MAX_ENTRIES => {
             items.iter().enumerate().map(|(position, value)| item(value, &format!("{place}/{position}"))).collect()
         }
         Value::Array(_) => Err(too_many(place)),
@@ -454,7 +454,7 @@ fn each<T>(value: &Value, place: &str, item: impl Fn(&Value, &str) -> Parsed<T>)
 }
 
 fn too_many(place: &str) -> JsonError {
-    JsonError::new(place, format!("more than {MOST_ENTRIES} entries"), "no tool needs that many")
+    JsonError::new(place, format!("more than {MAX_ENTRIES} entries"), "no tool needs that many")
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ fn steered(file: &CocoFile) -> Option<JsonError> {
         PassThrough::Plain => None,
         PassThrough::Refused(reason) | PassThrough::SteersCode(reason) => Some(refuse(
             &format!("/env_passthrough/{position}"),
-            &format!("the caller's {name}: {reason}"),
+            &format!("the user's {name}: {reason}"),
             "set a fixed value under \"env\", or leave it out",
         )),
     })

@@ -44,7 +44,7 @@ fn a_file_of_a_store_says_what_it_leaves_to_nobody() {
     for (rest, place, words) in [
         (r#""mounts": [{"src": ".", "opts": "ro"}, {"src": "~/x"}]"#, "/mounts/1", "neither \"ro\" nor \"rw\""),
         (r#""mounts": [{"src": ".", "opts": "z"}]"#, "/mounts/0", "neither \"ro\" nor \"rw\""),
-        (r#""env_passthrough": ["TERM", "NODE_OPTIONS"]"#, "/env_passthrough/1", "the caller's NODE_OPTIONS: node"),
+        (r#""env_passthrough": ["TERM", "NODE_OPTIONS"]"#, "/env_passthrough/1", "the user's NODE_OPTIONS: node"),
     ] {
         let error = unfit(rest).unwrap();
         assert!(error.pointer == place && error.message.contains(words), "{rest}: {error:?}");
@@ -68,7 +68,7 @@ fn variables_that_steer_code_inside_pass() {
     let file = good(r#"{"tool": "npm:x", "env_passthrough": ["NODE_OPTIONS", "npm_config_registry"]}"#);
     assert_eq!(file.env_passthrough.len(), 2);
     let error = parse(br#"{"tool": "npm:x", "env_passthrough": ["HOME"]}"#).unwrap_err();
-    assert!(error.message.starts_with("the caller's HOME may not reach the tool: it decides"), "{error:?}");
+    assert!(error.message.starts_with("your HOME can't be passed to the tool: it decides"), "{error:?}");
     // No hint leads to the next error.
     assert!(!error.hint.contains("\"env\""), "{error:?}");
 }

@@ -37,7 +37,7 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.program()).collect();
     Err(Error::Engine {
         message: format!("no {} on the PATH", names.join(" or ")),
-        hint: "install podman (apt-get install podman uidmap slirp4netns), or set COCO_RUNTIME".to_owned(),
+        hint: "install podman with the packages that README's section Install lists, or install docker".to_owned(),
     })
 }
 
@@ -89,12 +89,27 @@ fn check_owner(world: &World, name: &OsStr, value: &OsStr) -> Result<(), Error> 
     Ok(())
 }
 
-/// The helpers of the engine's that a start needs and that are not where the engine looks.
-pub fn missing_helpers(engine: &Engine, start: Start) -> Vec<&'static HelperProgram> {
+/// The helpers of the engine's that its own words name and that are not where the engine looks; else those that a start
+/// needs and that are not there.
+pub fn missing_helpers(engine: &Engine, words: &str, start: Start) -> Vec<&'static HelperProgram> {
+    let named = missing_helpers_in(engine, words);
     // docker's are its daemon's, wherever that is.
-    if engine.kind != EngineKind::Podman {
-        return Vec::new();
+    if !named.is_empty() || engine.kind != EngineKind::Podman {
+        return named;
     }
+    helpers::missing_for(start, |program, found| is_installed(engine, program, found))
+}
+
+/// The helpers that an engine's own words name and that are not where it looks: what they say of one that is there may be
+/// about a program of the image.
+pub fn missing_helpers_in(engine: &Engine, words: &str) -> Vec<&'static HelperProgram> {
+    let mut missing = helpers::missing_in(words);
+    missing.retain(|helper| !is_installed(engine, helper.program, helper.found));
+    missing
+}
+
+/// Whether a program is where the engine looks for it.
+fn is_installed(engine: &Engine, program: &str, found: Found) -> bool {
     let path = engine.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_bytes());
     let path: Vec<&Path> = path
         .unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -102,15 +117,12 @@ pub fn missing_helpers(engine: &Engine, start: Start) -> Vec<&'static HelperProg
         .map(|entry| Path::new(OsStr::from_bytes(entry)))
         .collect();
     let is_program = |path: PathBuf| fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0);
-    helpers::missing_for(start, |program, found| {
-        let more: [&[&str]; 2] = match found {
-            Found::OnPath => [&[], &[]],
-            Found::InSystem => [SYSTEM_PROGRAM_DIRECTORIES, HELPER_DIRECTORIES],
-            Found::AmongHelpers => [&[], HELPER_DIRECTORIES],
-        };
-        let places = path.iter().copied().chain(more.concat().into_iter().map(Path::new));
-        places.into_iter().any(|directory| is_program(directory.join(program)))
-    })
+    let more: [&[&str]; 2] = match found {
+        Found::OnPath => [&[], &[]],
+        Found::InSystem => [SYSTEM_PROGRAM_DIRECTORIES, HELPER_DIRECTORIES],
+        Found::AmongHelpers => [&[], HELPER_DIRECTORIES],
+    };
+    path.iter().copied().chain(more.concat().into_iter().map(Path::new)).any(|place| is_program(place.join(program)))
 }
 
 /// Who owns docker's socket: a rootless daemon's belongs to the user.

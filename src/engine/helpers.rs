@@ -114,10 +114,11 @@ pub const HELPERS: &[HelperProgram] = &[
 ];
 
 /// What podman says of a program that it does not find.
-const ABSENT: &[&str] = &["not found", "no such file or directory", "could not find", "can't stat"];
+const NOT_FOUND_MESSAGES: &[&str] = &["not found", "no such file or directory", "could not find", "can't stat"];
 
 /// Words that name one program and mean another: netavark says so when it can't start iptables.
-const MEANT: &[(&str, &str)] = &[("netavark: No such file or directory", "iptables"), ("unable to execute nft", "nft")];
+const MISLEADING_MESSAGES: &[(&str, &str)] =
+    &[("netavark: No such file or directory", "iptables"), ("unable to execute nft", "nft")];
 
 /// The helpers that an engine's own words say are missing.
 pub fn missing_in(words: &str) -> Vec<&'static HelperProgram> {
@@ -140,11 +141,11 @@ fn missing_in_line(line: &str) -> Option<&'static HelperProgram> {
         return None;
     }
     let named = |name: &str| HELPERS.iter().find(|helper| helper.program == name);
-    if let Some((_, program)) = MEANT.iter().find(|(words, _)| line.contains(words)) {
+    if let Some((_, program)) = MISLEADING_MESSAGES.iter().find(|(words, _)| line.contains(words)) {
         return named(program);
     }
     let lower = line.to_lowercase();
-    if !ABSENT.iter().any(|words| lower.contains(words)) {
+    if !NOT_FOUND_MESSAGES.iter().any(|words| lower.contains(words)) {
         return None;
     }
     // Of several, the one that stands quoted or last before the words; podman names one a line.
@@ -191,7 +192,7 @@ pub fn hint(missing: &[&HelperProgram]) -> Option<String> {
     let mut packages: Vec<&str> = missing.iter().map(|helper| helper.package).collect();
     packages.dedup();
     (!missing.is_empty()).then(|| {
-        format!("the engine misses {}: on Debian, apt-get install {}", names.join("; and "), packages.join(" "))
+        format!("the engine can't find {}; on Debian: apt-get install {}", names.join("; and "), packages.join(" "))
     })
 }
 
@@ -291,7 +292,7 @@ mod tests {
         let missing: Vec<_> = HELPERS.iter().filter(|helper| helper.package == "uidmap").collect();
         let text = hint(&missing).unwrap();
         assert!(text.contains("newuidmap, which gives a user a range of user ids; and newgidmap"), "{text}");
-        assert!(text.ends_with(": on Debian, apt-get install uidmap"), "{text}");
+        assert!(text.ends_with("; on Debian: apt-get install uidmap"), "{text}");
         for helper in HELPERS {
             assert!(helper.alternatives.iter().all(|other| *other != helper.program), "{}", helper.program);
         }

@@ -1,4 +1,4 @@
-//! An image, as an engine's command line takes it.
+//! An image, as an engine's command line takes it. Pure.
 
 use std::fmt;
 

@@ -9,7 +9,7 @@ use crate::sys::lock::lock_unused;
 
 /// Removes the containers that do not run and whose coco is gone. Only those of runs in this directory of all runs are
 /// this user's; `own` is a run that counts as gone, though its directory is still there. Gives how many.
-pub fn remove_left(client: Client<'_>, runs: &Path, own: Option<&Path>) -> usize {
+pub fn remove_orphaned_containers(client: Client<'_>, runs: &Path, own: Option<&Path>) -> usize {
     let ask = |arguments: &[&str]| answer_of(client, arguments).ok().filter(|answer| answer.code == Some(0));
     let label = format!("--filter=label={RUN_LABEL}");
     let all = ["ps", "--all", "--quiet", "--no-trunc", &label, "--filter=status=created", "--filter=status=exited"];
@@ -18,10 +18,10 @@ pub fn remove_left(client: Client<'_>, runs: &Path, own: Option<&Path>) -> usize
     let Some(listed) = ask(&with_initialized).or_else(|| ask(&all)) else { return 0 };
     let is_gone = |id: &&str| {
         let format = format!("--format={{{{index .Config.Labels {RUN_LABEL:?}}}}}");
-        let run = ask(&["container", "inspect", &format, id]).map(|answer| PathBuf::from(answer.text));
+        let run = ask(&["container", "inspect", &format, id]).map(|answer| PathBuf::from(answer.stdout));
         run.is_some_and(|run| run.parent() == Some(runs) && (own == Some(&run) || has_ended(&run)))
     };
-    let gone: Vec<&str> = listed.text.lines().filter(is_gone).collect();
+    let gone: Vec<&str> = listed.stdout.lines().filter(is_gone).collect();
     // Without force: one that has come to run meanwhile is left alone.
     gone.iter().filter(|id| ask(&["rm", id]).is_some()).count()
 }

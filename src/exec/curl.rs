@@ -52,7 +52,7 @@ pub fn fetch(
     let code = child.wait().map_err(failed)?.code();
     match read {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Ok(Fetched { code: Some(TOO_LONG), bytes: Vec::new(), outcome: String::new() })
+            Ok(Fetched { code: Some(CURL_TIMED_OUT), bytes: Vec::new(), outcome: String::new() })
         }
         read => {
             let outcome = String::from_utf8(outcome.unwrap_or_default()).unwrap_or_default();
@@ -62,4 +62,4 @@ pub fn fetch(
 }
 
 /// curl's exit code for what took too long (curl(1), EXIT CODES).
-const TOO_LONG: i32 = 28;
+const CURL_TIMED_OUT: i32 = 28;

@@ -21,14 +21,14 @@ pub struct Answer {
     /// Its exit code; `None` when a signal ended it.
     pub code: Option<i32>,
     /// Its standard output, without the white space around it.
-    pub text: String,
+    pub stdout: String,
     /// Its standard error, likewise.
-    pub words: String,
+    pub stderr: String,
 }
 
 /// Asks the engine something short and gives its standard output, or `None` when it fails.
 pub fn ask(engine: &Engine, arguments: &[&str]) -> Option<String> {
-    answer(engine, arguments).ok().filter(|answer| answer.code == Some(0)).map(|answer| answer.text)
+    answer(engine, arguments).ok().filter(|answer| answer.code == Some(0)).map(|answer| answer.stdout)
 }
 
 /// Asks the engine something short.
@@ -69,7 +69,7 @@ pub fn answer_of(client: Client<'_>, arguments: &[&str]) -> Result<Answer, Error
         .output()
         .map_err(Error::io("run", client.program))?;
     let text = |bytes: &[u8]| bytes.utf8_chunks().map(|chunk| chunk.valid()).collect::<String>().trim().to_owned();
-    Ok(Answer { code: output.status.code(), text: text(&output.stdout), words: text(&output.stderr) })
+    Ok(Answer { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
 /// What is told of a build.
@@ -114,6 +114,10 @@ pub fn build(
         }
         let read = reader.read(&mut buffer).map_err(failed)?;
         if read == 0 {
+            // The last one may have no end.
+            if !line.is_empty() {
+                event(BuildEvent::Line(&term::os(std::os::unix::ffi::OsStrExt::from_bytes(line.as_slice()))));
+            }
             break;
         }
         for byte in buffer.get(..read).unwrap_or_default() {

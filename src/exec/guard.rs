@@ -31,12 +31,12 @@ pub fn guard(arguments: &[OsString]) -> Error {
     Error::io("run", program)(error)
 }
 
-/// Reads to the end, or until there is more than `most`; that late is an error.
-pub fn read_in_time(mut stream: impl Read + AsFd, limit: Duration, most: usize) -> io::Result<Vec<u8>> {
+/// Reads to the end, or until there is more than `max_bytes`; that late is an error.
+pub fn read_in_time(mut stream: impl Read + AsFd, limit: Duration, max_bytes: usize) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + limit;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4 << 10];
-    while bytes.len() <= most {
+    while bytes.len() <= max_bytes {
         let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).unwrap_or_default();
         match poll(&mut [PollFd::new(&stream, PollFlags::IN)], Some(&left)) {
             Err(rustix::io::Errno::INTR) => continue,

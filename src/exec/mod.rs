@@ -31,13 +31,13 @@ mod session;
 mod signals;
 mod terminal;
 
-pub use containers::remove_left;
+pub use containers::remove_orphaned_containers;
 pub use curl::{Fetched, fetch};
 pub use engine::{Answer, BuildEvent, Client, answer, ask, build};
 pub use getent::passwd;
 pub use guard::guard;
 pub use run_directory::PrivateDirectory;
-pub use signals::can_wait;
+pub use signals::ensure_children_can_be_awaited;
 
 use parent::Parent;
 use session::{End, Patience, Session};
@@ -127,7 +127,7 @@ pub fn install(plan: &Plan, tool: &str, log: &Path, network: &mut Summary) -> Re
         End { refused: Some((message, hint)), .. } => Err(failed(message, hint)),
         End { installed: Some(installed), .. } => Ok(installed),
         End { connected: true, status, .. } => Err(failed(
-            format!("the installation ended without a result ({status:?})"),
+            format!("the installation ended without a result (exit code {})", exit_code(status)),
             "start the tool again to install it".to_owned(),
         )),
         End { status, .. } if exit_code(status) == control::EXIT_UNREACHABLE => Err(unreachable()),

@@ -15,9 +15,9 @@ use crate::term;
 /// The largest Xauthority that is read, in bytes; a usual one has a few hundred.
 const MAX_XAUTHORITY: usize = 1 << 20;
 /// How old another process's directory must be before it counts as left behind, in seconds.
-const LEFT_BEHIND: u64 = 60;
+const MIN_SWEEP_AGE: u64 = 60;
 /// How the directories of coco's own begin; a process's number follows. Nothing else is swept.
-const OWN: &[&str] = &["run-", "runtimes-", "tool-", "build-"];
+const DIRECTORY_PREFIXES: &[&str] = &["run-", "runtimes-", "tool-", "build-"];
 
 /// A directory of one process among those of all: locked as long as it is used, removed when dropped.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl PrivateDirectory {
     pub fn make(path: &Path, client: Client<'_>) -> Result<Self, Error> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         make_private(parent)?;
-        own_and_private(parent)?;
+        check_private(parent)?;
         let mut swept = sweep(parent);
         if path.symlink_metadata().is_ok() {
             // A process of the same number was killed; one in another PID namespace may still live.
@@ -47,7 +47,7 @@ impl PrivateDirectory {
         }
         // Only then: each question costs a start of the engine's client.
         if swept == Swept::Runs {
-            containers::remove_left(client, parent, None);
+            containers::remove_orphaned_containers(client, parent, None);
         }
         Ok(PrivateDirectory { path: path.to_owned(), _lock: make_in_use(path)? })
     }
@@ -108,7 +108,7 @@ fn sweep(parent: &Path) -> Swept {
         let age =
             entry.metadata().ok().and_then(|metadata| metadata.modified().ok()?.elapsed().ok()).unwrap_or_default();
         if entry.file_name().to_str().is_some_and(is_own)
-            && age.as_secs() > LEFT_BEHIND
+            && age.as_secs() > MIN_SWEEP_AGE
             && let Ok(Some(_lock)) = lock_unused(&entry.path())
         {
             // Another process may do the same just now.
@@ -121,14 +121,14 @@ fn sweep(parent: &Path) -> Swept {
 
 /// Whether a name is one that coco gives to a directory there.
 fn is_own(name: &str) -> bool {
-    OWN.iter().any(|start| {
+    DIRECTORY_PREFIXES.iter().any(|start| {
         name.strip_prefix(start).is_some_and(|number| {
             !number.is_empty() && number.len() <= 10 && number.bytes().all(|byte| byte.is_ascii_digit())
         })
     })
 }
 
-fn own_and_private(path: &Path) -> Result<(), Error> {
+fn check_private(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::MetadataExt;
     for directory in
         [Some(path), path.parent().filter(|parent| parent.starts_with("/tmp") && *parent != Path::new("/tmp"))]

@@ -180,7 +180,7 @@ impl<'a> Session<'a> {
         if !self.end.connected && (killed || self.end.cancelled.is_some()) {
             let run = &self.plan.run_directory;
             let runs = run.parent().unwrap_or(Path::new("/"));
-            containers::remove_left(Client::of_plan(self.plan), runs, Some(run));
+            containers::remove_orphaned_containers(Client::of_plan(self.plan), runs, Some(run));
         }
     }
 

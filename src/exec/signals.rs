@@ -31,7 +31,7 @@ pub const HANDLED: &[Signal] = &[
 
 /// Refuses to go on with SIGCHLD ignored: the kernel would neither tell of a child's end nor keep
 /// its exit code.
-pub fn can_wait() -> Result<(), Error> {
+pub fn ensure_children_can_be_awaited() -> Result<(), Error> {
     if !ignored_signals().contains(&Signal::SIGCHLD) {
         return Ok(());
     }

@@ -74,7 +74,7 @@ pub fn policy(job: &Job, record: Option<&Record>, file: &Path) -> String {
 pub fn not_agreed(tool: &ToolName, missing: &[Danger]) -> String {
     let mut text = String::new();
     for danger in missing {
-        text.push_str(&format!("\nneeds your agreement: {}\n", term::printable(&danger.to_string())));
+        text.push_str(&format!("\nneeds your consent: {}\n", term::printable(&danger.to_string())));
     }
     let home = if missing.iter().any(|danger| matches!(danger, Danger::StartedAtHome(_))) { "--home " } else { "" };
     text.push_str(&format!("until then it does not run: coco allow {home}{tool}\n"));

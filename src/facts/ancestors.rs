@@ -1,4 +1,4 @@
-//! Which processes stand above this one.
+//! The ancestors of this process.
 
 use crate::sys::proc_status::ProcStatus;
 

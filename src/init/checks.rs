@@ -174,7 +174,7 @@ fn check_hidden(expect: &Expect) -> Result<(), Refusal> {
         let empty = fs::symlink_metadata(place).is_ok_and(|metadata| {
             metadata.is_file() && metadata.len() == 0 || metadata.is_dir() && is_empty_directory(Path::new(place))
         });
-        require(empty, &format!("{} must be hidden, and can be seen", term::os(place)))?;
+        require(empty, &format!("{} must be hidden, but the sandbox can see it", term::os(place)))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The messages of the sandbox's name server (RFC 1035): a question comes in, and an answer from the caller's table goes
 //! out. No query ever leaves the sandbox, so there is no cache, no upstream server and no zone.
 //!
-//! The questions come from untrusted programs. Bytes in, bytes out; must not read or write anything.
+//! The questions come from untrusted programs. Bytes in, bytes out. Pure.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;

@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::{Refusal, capabilities, clean_command, search_path, seccomp, supervise, which};
 use crate::protocol::control::{self, Installed, Launch, Message};
-use crate::rules::sandbox_paths::{DATA_GUEST, RUNTIMES_GUEST};
+use crate::rules::sandbox_paths::{CACHE_GUEST, DATA_GUEST, RUNTIMES_GUEST};
 use crate::term;
 
 /// The variables of mise and the package managers. No configuration of the user's or the project's can be read: mise trusts
@@ -27,7 +27,6 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("MISE_SYSTEM_CONFIG_DIR", "/coco/none"),
     ("MISE_GLOBAL_CONFIG_FILE", "/coco/none/config.toml"),
     ("MISE_STATE_DIR", "/tmp/mise-state"),
-    ("MISE_CACHE_DIR", "/root/.cache/mise"),
     ("MISE_OVERRIDE_CONFIG_FILENAMES", "none"),
     ("MISE_IGNORED_CONFIG_PATHS", "/"),
     ("MISE_CEILING_PATHS", "/"),
@@ -41,16 +40,17 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("MISE_NPM_PACKAGE_MANAGER", "npm"),
     // pipx is in the image; uv would be one more download.
     ("MISE_PIPX_UVX", "false"),
-    ("npm_config_cache", "/root/.cache/npm"),
     ("npm_config_update_notifier", "false"),
     ("npm_config_fund", "false"),
     ("npm_config_audit", "false"),
     ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
     ("PIPX_DEFAULT_PYTHON", "/usr/bin/python3"),
-    ("CARGO_HOME", "/root/.cache/cargo"),
-    ("GOPATH", "/root/.cache/go"),
     ("GOTOOLCHAIN", "local"),
 ];
+
+/// Where they keep what they download, each in a directory of its own in the tool's cache.
+const CACHES: &[(&str, &str)] =
+    &[("MISE_CACHE_DIR", "mise"), ("npm_config_cache", "npm"), ("CARGO_HOME", "cargo"), ("GOPATH", "go")];
 
 /// The longest output of mise that is read, in bytes.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -170,7 +170,7 @@ impl Mise<'_> {
         let environment = self.output_of(&[OsStr::new("env"), OsStr::new("--json"), &exact], coco)?;
         let variables: BTreeMap<String, String> = parse_environment(&environment).ok_or_else(|| {
             Refusal::new(
-                format!("the output of mise env for {} is not understood", term::os(&exact)),
+                format!("coco can't read the output of mise env for {}", term::os(&exact)),
                 "rebuild the image with coco rebuild",
             )
         })?;
@@ -183,7 +183,7 @@ impl Mise<'_> {
                         .map(|directory| term::path(&directory))
                         .collect();
                 }
-                name if ENVIRONMENT.iter().any(|(own, _)| *own == name) => {}
+                name if ENVIRONMENT.iter().chain(CACHES).any(|(own, _)| *own == name) => {}
                 _ => installed.environment.push((name, value)),
             }
         }
@@ -197,6 +197,7 @@ impl Mise<'_> {
         let path = search_path(self.launch);
         let mut command = clean_command(OsStr::new("/usr/local/bin/mise"), self.launch, &path);
         command.env("MISE_DATA_DIR", Path::new(self.data).join("mise")).envs(ENVIRONMENT.iter().copied());
+        command.envs(CACHES.iter().map(|(name, directory)| (name, Path::new(CACHE_GUEST).join(directory))));
         command
     }
 

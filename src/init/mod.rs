@@ -125,7 +125,7 @@ fn run(
     let found = which(program, &path).ok_or_else(|| {
         Refusal::new(
             format!("the sandbox has no program {}", term::os(program)),
-            "check \"command\" in the coco file, or install the tool anew with coco upgrade",
+            "check \"command\" in the coco file, or reinstall the tool with coco upgrade",
         )
     })?;
     let mut command = match streams {
@@ -142,7 +142,7 @@ fn run(
     // group whose parent is outside of it.
     let child = command.args(arguments).process_group(0).spawn();
     let child = child.map_err(|error| {
-        Refusal::new(format!("can't run {}: {error}", term::os(program)), "install the tool anew with coco upgrade")
+        Refusal::new(format!("can't run {}: {error}", term::os(program)), "reinstall the tool with coco upgrade")
     })?;
     let code = supervise(&child, coco);
     let _ = control::send(coco, &Message::Exited(code).encode());

@@ -1,6 +1,6 @@
 //! The image: which stage a tool needs, whether it is built, and how to build it.
 //!
-//! Every other stage stands on the base, which is built and recorded first: so the engine keeps nothing of what the base
+//! Every other stage is built on the base, which is made and recorded first: so the engine keeps nothing of what the base
 //! alone needs, and builds nothing for a stage but that stage.
 
 use std::ffi::OsString;
@@ -16,18 +16,19 @@ use crate::exec::{self, BuildEvent, Client};
 use crate::facts::ca_certificates;
 use crate::host::World;
 use crate::names::{Backend, ToolSpec};
+use crate::plan::build_args::{Build, BuildBase, Cache, CallerLimits};
 use crate::store::bundled;
 use crate::sys::files::{read_json, read_limited, write_atomically, write_json};
 use crate::sys::hash::Digest;
 use crate::sys::limits::{Resource, limits};
-use crate::sys::lock::lock_exclusive;
+use crate::sys::lock::{Lock, lock_exclusive};
 use crate::term;
 use crate::term::progress::{Progress, waiting};
 
 mod leftovers;
 mod steps;
 
-use leftovers::{Foundation, OWNER_LABEL, owner, remove_scrap};
+use leftovers::{Foundation, owner, remove_scrap};
 pub use leftovers::{Removed, remove_unused};
 
 /// What images are built on, unless `COCO_BASE_IMAGE` says otherwise.
@@ -113,15 +114,6 @@ struct ImageRecord {
     base_digest: String,
 }
 
-/// Whether layers of an earlier build may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cache {
-    /// They may.
-    Use,
-    /// Everything is made anew.
-    Ignore,
-}
-
 /// The image for a stage if it is known, without building: for `show` and `--dry-run`.
 pub fn known(world: &World, engine: &Engine, stage: Stage) -> Result<Option<Image>, Error> {
     if let Some(image) = of_the_user(world)? {
@@ -129,7 +121,7 @@ pub fn known(world: &World, engine: &Engine, stage: Stage) -> Result<Option<Imag
     }
     let base = base_image(world)?;
     let containerfile = bundled::containerfile_digest();
-    Ok(read(&record_path(world, engine, stage))
+    Ok(read(&record_path(world, engine.kind, stage))
         .filter(|record| record.base == base && record.containerfile == containerfile)
         .map(|record| Image::Id(record.id)))
 }
@@ -140,12 +132,11 @@ pub fn ready(world: &World, engine: &Engine, stage: Stage) -> Result<Image, Erro
     if let Some(image) = known(world, engine, stage)? {
         return Ok(image);
     }
-    let words = format!("waiting for another coco that builds the image for {}", stage.name());
-    let _lock = lock_exclusive(&lock_path(world, engine, stage), waiting(words))?;
+    let _lock = locked(world, engine, stage)?;
     if let Some(image) = known(world, engine, stage)? {
         return Ok(image);
     }
-    tell_slow_storage(engine);
+    warn_slow_storage(engine);
     build(world, engine, stage, Cache::Use).map(Image::Id)
 }
 
@@ -158,19 +149,25 @@ pub fn forget_if_gone(world: &World, engine: &Engine, stage: Stage, image: &Imag
     if of_the_user(world)?.is_some() {
         return Ok(false);
     }
-    let image = image.to_string();
+    // A record that can't be removed is met again by the next start, which says so.
+    Ok(!is_there(engine, &image.to_string())? && std::fs::remove_file(record_path(world, engine.kind, stage)).is_ok())
+}
+
+/// Whether the engine has an image.
+///
+/// # Errors
+/// It can't tell.
+fn is_there(engine: &Engine, image: &str) -> Result<bool, Error> {
     let asked: &[&str] = match engine.kind {
-        EngineKind::Podman => &["image", "exists", &image],
-        EngineKind::Docker => &["image", "inspect", "--format={{.Id}}", &image],
+        EngineKind::Podman => &["image", "exists", image],
+        EngineKind::Docker => &["image", "inspect", "--format={{.Id}}", image],
     };
     let answer = exec::answer(engine, asked)?;
     match presence(engine.kind, &answer) {
-        Some(Presence::There) => Ok(false),
-        // A record that can't be removed is met again by the next start, which says so.
-        Some(Presence::Gone) => Ok(std::fs::remove_file(record_path(world, engine, stage)).is_ok()),
+        Some(presence) => Ok(presence == Presence::There),
         None => Err(Error::Engine {
-            message: format!("{} can't tell whether it has the image: {}", engine.kind.program(), answer.words),
-            hint: helpers::hint(&helpers::missing_in(&answer.words)).unwrap_or_else(|| {
+            message: format!("{} can't tell whether it has the image: {}", engine.kind.program(), answer.stderr),
+            hint: helpers::hint(&discover::missing_helpers_in(engine, &answer.stderr)).unwrap_or_else(|| {
                 format!("make `{} image ls` work, then start the tool again", engine.kind.program())
             }),
         }),
@@ -190,7 +187,7 @@ fn presence(kind: EngineKind, answer: &exec::Answer) -> Option<Presence> {
     match (kind, answer.code) {
         (_, Some(0)) => Some(Presence::There),
         (EngineKind::Podman, Some(1)) => Some(Presence::Gone),
-        (EngineKind::Docker, Some(1)) if answer.words.to_lowercase().contains("no such image") => Some(Presence::Gone),
+        (EngineKind::Docker, Some(1)) if answer.stderr.to_lowercase().contains("no such image") => Some(Presence::Gone),
         _ => None,
     }
 }
@@ -204,23 +201,36 @@ pub fn forget_if_lost(world: &World, engine: &Engine, stage: Stage) -> Result<bo
 }
 
 /// The stages that were built.
-pub fn built(world: &World, engine: &Engine) -> Vec<Stage> {
-    Stage::ALL.iter().copied().filter(|stage| record_path(world, engine, *stage).exists()).collect()
+pub fn built(world: &World, kind: EngineKind) -> Vec<Stage> {
+    Stage::ALL.iter().copied().filter(|stage| record_path(world, kind, *stage).exists()).collect()
 }
 
 /// podman falls back to this driver by itself, and then every run copies the whole image.
-pub fn tell_slow_storage(engine: &Engine) {
+pub fn warn_slow_storage(engine: &Engine) {
     if engine.kind == EngineKind::Podman
         && exec::ask(engine, &["info", "--format={{.Store.GraphDriverName}}"]).as_deref() == Some("vfs")
     {
-        let words = "podman keeps images with the vfs driver, which copies all of one for each run: write driver = \"overlay\" \
-                     under [storage] into ~/.config/containers/storage.conf, and then podman system reset";
+        let words = "podman keeps images with the vfs driver, which copies a whole image for each run. To change that: write \
+                     driver = \"overlay\" under [storage] into ~/.config/containers/storage.conf, then run podman system \
+                     reset, which removes all containers and images";
         term::note("warning", words);
     }
 }
 
-/// Builds a stage and records it. Reports when the base image has changed since the last build.
-pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Result<ImageId, Error> {
+/// Builds a stage again.
+pub fn rebuild(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Result<ImageId, Error> {
+    let _lock = locked(world, engine, stage)?;
+    build(world, engine, stage, cache)
+}
+
+/// Waits until no other coco builds the stage.
+fn locked(world: &World, engine: &Engine, stage: Stage) -> Result<Lock, Error> {
+    let words = format!("waiting for another coco that builds the image for {}", stage.name());
+    lock_exclusive(&lock_path(world, engine.kind, stage), waiting(words))
+}
+
+/// Builds a stage and records it, while its lock is held. Reports when the base image has changed since the last build.
+fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Result<ImageId, Error> {
     let base = base_image(world)?;
     let standing_on = match stage {
         Stage::Base => None,
@@ -238,8 +248,8 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
     let from = standing_on.unwrap_or_else(|| base.to_string());
     let foundation = match engine.kind {
         EngineKind::Podman => {
-            if exec::ask(engine, &["image", "exists", &from]).is_none() {
-                watched(world, engine, &["pull".into(), from.clone().into()], &mut progress)?
+            if !is_there(engine, &from)? {
+                run_with_progress(world, engine, &["pull".into(), from.clone().into()], &mut progress)?
                     .map_err(|tail| failed(&tail))?;
             }
             Some(Foundation::of(world, engine, stage, &from).map_err(|words| failed(&[words]))?)
@@ -247,9 +257,19 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
         EngineKind::Docker => None,
     };
     let from = foundation.as_ref().map_or(from.as_str(), Foundation::name);
-    let order = Order { stage, cache, from, owner: owner(world), context: &context };
-    watched(world, engine, &order.arguments(engine), &mut progress)?.map_err(|tail| failed(&tail))?;
-    let id = built_id(stage, &order.id_file())?;
+    let (_, files) = limits(Resource::Nofile);
+    let (_, processes) = limits(Resource::Nproc);
+    let build = Build {
+        target: stage.name(),
+        name: &stage.image_name(),
+        base: if stage == Stage::Base { BuildBase::Image(from) } else { BuildBase::CocoBase(from) },
+        cache,
+        owner: &owner(world),
+        limits: CallerLimits { files, processes },
+        context: &context,
+    };
+    run_with_progress(world, engine, &build.arguments(engine.kind), &mut progress)?.map_err(|tail| failed(&tail))?;
+    let id = built_id(stage, &build.id_file())?;
     remove_scrap(world, engine, stage);
     record(world, engine, stage, base, id)?;
     term::say(&format!("image {}: built in {:.0} s", stage.name(), progress.elapsed().as_secs_f32()));
@@ -258,7 +278,7 @@ pub fn build(world: &World, engine: &Engine, stage: Stage, cache: Cache) -> Resu
 
 /// Carries out a command of the engine that takes a while, and says what it is at. Where it fails, the end of its output is
 /// given.
-fn watched(
+fn run_with_progress(
     world: &World,
     engine: &Engine,
     arguments: &[OsString],
@@ -282,8 +302,7 @@ fn watched(
 
 /// The base that the other stages stand on, as the engine's builder takes it; built when the engine does not have it.
 fn built_base(world: &World, engine: &Engine) -> Result<String, Error> {
-    let words = "waiting for another coco that builds the image for base".to_owned();
-    let _lock = lock_exclusive(&lock_path(world, engine, Stage::Base), waiting(words))?;
+    let _lock = locked(world, engine, Stage::Base)?;
     let image = match known(world, engine, Stage::Base)? {
         Some(image) if !forget_if_gone(world, engine, Stage::Base, &image)? => image,
         _ => Image::Id(build(world, engine, Stage::Base, Cache::Use)?),
@@ -297,7 +316,7 @@ fn built_base(world: &World, engine: &Engine) -> Result<String, Error> {
             if answer.code == Some(0) {
                 Ok(Stage::Base.image_name().to_string())
             } else {
-                Err(failed_build(world, engine, Stage::Base, &base_image(world)?, &[answer.words]))
+                Err(failed_build(world, engine, Stage::Base, &base_image(world)?, &[answer.stderr]))
             }
         }
     }
@@ -305,23 +324,21 @@ fn built_base(world: &World, engine: &Engine) -> Result<String, Error> {
 
 /// What the engine said, and what can be done about it.
 fn failed_build(world: &World, engine: &Engine, stage: Stage, base: &ImageName, tail: &[String]) -> Error {
-    term::print_foreign(&tail.join("\n"));
+    term::print_lines(&tail.join("\n"));
     // What podman and docker say of a registry that does not answer, or does not have it.
     let lacks_base = |line: &String| {
         ["initializing source", "pull access denied", "failed to resolve source"]
             .iter()
             .any(|words| line.contains(words))
     };
-    let mut missing = helpers::missing_in(&tail.join("\n"));
-    if missing.is_empty() {
-        missing = discover::missing_helpers(engine, Start { rootful: world.uid == 0, engine_network: false });
-    }
+    let start = Start { rootful: world.uid == 0, engine_network: false };
+    let missing = discover::missing_helpers(engine, &tail.join("\n"), start);
     let hint = if let Some(hint) = helpers::hint(&missing) {
         hint
     } else if tail.iter().any(lacks_base) {
         format!("{base} can't be pulled: load it by hand; the README says how to make it without a registry")
     } else if world.variable("COCO_CA_BUNDLE").is_none() {
-        "see its output above; where TLS is re-signed, COCO_CA_BUNDLE names the CA bundle".to_owned()
+        "see its output above; if a company proxy re-signs TLS, set COCO_CA_BUNDLE to its CA file".to_owned()
     } else {
         "see its output above".to_owned()
     };
@@ -343,80 +360,27 @@ fn built_id(stage: Stage, id_file: &Path) -> Result<ImageId, Error> {
 fn record(world: &World, engine: &Engine, stage: Stage, base: ImageName, id: ImageId) -> Result<(), Error> {
     let base_digest =
         exec::ask(engine, &["image", "inspect", "--format={{.Id}}", &base.to_string()]).unwrap_or_default();
-    let path = record_path(world, engine, stage);
+    let path = record_path(world, engine.kind, stage);
     if let Some(old) = read(&path)
         && old.base == base
         && old.base_digest != base_digest
         // An engine that could not tell has not said that anything changed.
         && ![&old.base_digest, &base_digest].iter().any(|digest| digest.is_empty())
     {
-        let words = format!("the base image {base} has changed: it was {}, it is {base_digest}", old.base_digest);
+        let words = format!("the base image {base} has changed: it was {}, now it is {base_digest}", old.base_digest);
         term::note("warning", &words);
     }
     let containerfile = bundled::containerfile_digest();
     write_json(&path, &ImageRecord { id, containerfile, base, base_digest })
 }
 
-/// One build.
-struct Order<'a> {
-    stage: Stage,
-    cache: Cache,
-    /// What it is built on: the base image, and for every other stage coco's own base.
-    from: &'a str,
-    owner: String,
-    context: &'a Path,
-}
-
-impl Order<'_> {
-    fn id_file(&self) -> PathBuf {
-        self.context.join("id")
-    }
-
-    /// The engine's arguments.
-    fn arguments(&self, engine: &Engine) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = vec!["build".into()];
-        if engine.kind == EngineKind::Podman {
-            // podman asks for more than its own hard limit unless told, and fails where it may not.
-            let (_, files) = limits(Resource::Nofile);
-            let (_, processes) = limits(Resource::Nproc);
-            let processes = processes.min(32_768);
-            arguments.push(format!("--ulimit=nofile={files}:{files}").into());
-            arguments.push(format!("--ulimit=nproc={processes}:{processes}").into());
-            // Else it keeps an image for each step, and of the stage that fetches mise most of a gigabyte.
-            arguments.push("--layers=false".into());
-        }
-        arguments.push("--force-rm".into());
-        if self.cache == Cache::Ignore {
-            arguments.push("--no-cache".into());
-        }
-        let path = |option: &str, path: &Path| {
-            let mut text = OsString::from(option);
-            text.push(path);
-            text
-        };
-        if self.stage == Stage::Base {
-            arguments.push(format!("--build-arg=BASE_IMAGE={}", self.from).into());
-            arguments.push(format!("--build-arg=COCO_OWNER={}", self.owner).into());
-        } else {
-            arguments.push(format!("--build-arg=COCO_BASE={}", self.from).into());
-        }
-        arguments.push(format!("--label={OWNER_LABEL}={}", self.owner).into());
-        arguments.push(format!("--target={}", self.stage.name()).into());
-        arguments.push(format!("--tag={}", self.stage.image_name()).into());
-        arguments.push(path("--iidfile=", &self.id_file()));
-        arguments.push(path("--file=", &self.context.join("Containerfile")));
-        arguments.push(self.context.into());
-        arguments
-    }
-}
-
 /// Held by who builds the stage.
-pub fn lock_path(world: &World, engine: &Engine, stage: Stage) -> PathBuf {
-    world.directories.state.join("images").join(format!("{}-{}.lock", engine.kind.program(), stage.name()))
+pub fn lock_path(world: &World, kind: EngineKind, stage: Stage) -> PathBuf {
+    world.directories.state.join("images").join(format!("{}-{}.lock", kind.program(), stage.name()))
 }
 
-fn record_path(world: &World, engine: &Engine, stage: Stage) -> PathBuf {
-    world.directories.state.join("images").join(format!("{}-{}.json", engine.kind.program(), stage.name()))
+fn record_path(world: &World, kind: EngineKind, stage: Stage) -> PathBuf {
+    world.directories.state.join("images").join(format!("{}-{}.json", kind.program(), stage.name()))
 }
 
 /// A broken record counts as none, so that the image is built anew.
@@ -447,7 +411,7 @@ mod tests {
     #[test]
     fn only_no_such_image_is_no_such_image() {
         let said = |kind, code, words: &str| {
-            presence(kind, &exec::Answer { code, text: String::new(), words: words.to_owned() })
+            presence(kind, &exec::Answer { code, stdout: String::new(), stderr: words.to_owned() })
         };
         let (podman, docker) = (EngineKind::Podman, EngineKind::Docker);
         for (kind, code, words, presence) in [

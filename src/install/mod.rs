@@ -1,5 +1,5 @@
-//! What has to be there before a run: the image and the installation. Each is a pipeline of its
-//! own, facts to policy to plan to exec, and is passed by when its record says that it is done.
+//! What has to be there before a run: the image and the installation. Each is made between policy and plan, and passed by
+//! when its record says that it is there.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -157,17 +157,15 @@ fn phases(
 /// An engine's failure, with the helper that it misses.
 fn explained(error: Error, words: &str, job: &Job) -> Error {
     let Error::Engine { message, hint } = error else { return error };
-    let mut missing = helpers::missing_in(words);
-    if missing.is_empty() {
-        missing = discover::missing_helpers(job.engine, Start { rootful: job.world.uid == 0, engine_network: false });
-    }
+    let start = Start { rootful: job.world.uid == 0, engine_network: false };
+    let missing = discover::missing_helpers(job.engine, words, start);
     Error::Engine { message, hint: helpers::hint(&missing).unwrap_or(hint) }
 }
 
 fn show_log(log: &Path) {
     let text = last_words(log);
     if !text.is_empty() {
-        term::print_foreign(&text);
+        term::print_lines(&text);
     }
 }
 

@@ -122,7 +122,7 @@ impl Dialer {
             (Some(Err(_)) | None, Grant::ByName) => self.connect_through(proxy, &format!("{host}:{port}")).map_err(refused),
             (Some(Err(error)), Grant::ByPattern) => Err(refused(error)),
             (None, Grant::ByPattern) => Err(DialError::Failed(
-                "the name is not known on this machine, and a proxy is asked for names only that are granted one by one"
+                "this machine does not know the name, and coco asks a proxy by name only for hosts that are granted in full"
                     .to_owned(),
             )),
         }
@@ -395,7 +395,8 @@ mod tests {
             assert_eq!(refused(Dialer::new(upstream(), Arc::new(private)), grant), "private");
         }
         assert!(
-            refused(Dialer::new(upstream(), Arc::new(unknown)), Grant::ByPattern).contains("not known on this machine")
+            refused(Dialer::new(upstream(), Arc::new(unknown)), Grant::ByPattern)
+                .contains("this machine does not know the name")
         );
         assert!(refused(Dialer::new(upstream(), Arc::new(unknown)), Grant::ByName).contains("through the proxy"));
     }

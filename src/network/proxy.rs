@@ -78,7 +78,7 @@ pub fn bind_all(orders: &Orders, socket: &Path) -> Result<BoundSockets, Error> {
             ),
             hint: match error.kind() {
                 io::ErrorKind::PermissionDenied => {
-                    format!("ports below 1024 are root's: change the host's port of \"{port}\"")
+                    format!("only root may use ports below 1024: change the host's port of \"{port}\"")
                 }
                 _ => format!("stop what listens there, or change the host's port of \"{port}\""),
             },

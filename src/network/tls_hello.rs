@@ -3,7 +3,7 @@
 //!
 //! The bytes go on to the server as they came, so nothing may pass that a server could read in another way. Lengths are
 //! exact, a message may be split over records in any way, and bytes that are left over are rejected. Bytes in, a name
-//! out; must not read or write anything.
+//! out. Pure.
 
 use std::fmt;
 

@@ -19,7 +19,10 @@ use crate::protocol::control::{Enclosure, Expect, Installed, Interfaces, Launch,
 use crate::rules::sandbox_paths::{CA_GUEST, CACHE_GUEST, DATA_GUEST, RUNTIMES_GUEST};
 use crate::rules::variables::CA_VARIABLES;
 
+pub mod build_args;
 mod engine_args;
+#[cfg(test)]
+pub mod golden;
 mod job;
 pub mod record;
 

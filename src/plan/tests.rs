@@ -1,10 +1,8 @@
-//! Whole argument vectors, compared with the files in `tests/golden`. `COCO_BLESS=1` writes them
-//! anew; what then changes is read in the difference before it is committed.
+//! Whole argument vectors, compared with the files in `tests/golden`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -146,27 +144,9 @@ fn text(plan: &Plan) -> String {
     text
 }
 
-/// Compares with a golden file, or writes it.
 #[track_caller]
 fn golden(name: &str, plan: &Plan) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.txt"));
-    let found = text(plan);
-    #[expect(clippy::disallowed_methods, reason = "the one switch of these tests")]
-    if std::env::var_os("COCO_BLESS").is_some_and(|value| value == "1") {
-        fs::write(&path, &found).unwrap();
-    }
-    let expected = fs::read_to_string(&path).unwrap_or_default();
-    if found == expected {
-        return;
-    }
-    let line = found.lines().zip(expected.lines()).take_while(|(found, expected)| found == expected).count();
-    panic!(
-        "{} differs from line {}:\nexpected {:?}\nfound    {:?}\nif that is meant: COCO_BLESS=1 cargo test --lib plan",
-        path.display(),
-        line + 1,
-        expected.lines().nth(line),
-        found.lines().nth(line),
-    );
+    super::golden::compare(name, &text(plan));
 }
 
 #[test]

@@ -17,16 +17,16 @@ impl fmt::Display for Danger {
             Danger::HostNetwork => RunNetwork::DangerousHost.fmt(formatter),
             Danger::EngineNetwork => RunNetwork::DangerousEngineDefault.fmt(formatter),
             Danger::Unprotected => {
-                formatter.write_str("git hooks and editor settings to write, which run on your machine later")
+                formatter.write_str("write access to git hooks and editor settings, which run on your machine later")
             }
             Danger::Display => {
                 formatter.write_str("your X11 display, where it may watch and type into every window")
             }
             Danger::Home(Access::ReadOnly) | Danger::StartedAtHome(Access::ReadOnly) => {
-                formatter.write_str("your whole home directory to read, but for known places of secrets")
+                formatter.write_str("read access to your whole home directory, except for known places of secrets")
             }
             Danger::Home(Access::ReadWrite) | Danger::StartedAtHome(Access::ReadWrite) => formatter.write_str(
-                "your whole home directory to write, but for known places of secrets; what it makes there may run on your machine",
+                "write access to your whole home directory, except for known places of secrets; what it makes there may run on your machine",
             ),
             Danger::Socket(path) => write!(
                 formatter,
@@ -133,9 +133,9 @@ mod tests {
         );
         for (rest, words) in [
             (r#""x11": true"#, "X11 display"),
-            (r#""mounts": [{"src": "~", "dst": "/h", "opts": "ro"}]"#, "home directory to read"),
-            (r#""mounts": [{"src": "~", "dst": "/h", "opts": "rw"}]"#, "home directory to write"),
-            (r#""mounts": [{"src": "~", "dst": "/h"}]"#, "home directory to write"),
+            (r#""mounts": [{"src": "~", "dst": "/h", "opts": "ro"}]"#, "read access to your whole home directory"),
+            (r#""mounts": [{"src": "~", "dst": "/h", "opts": "rw"}]"#, "write access to your whole home directory"),
+            (r#""mounts": [{"src": "~", "dst": "/h"}]"#, "write access to your whole home directory"),
             (r#""mounts": [{"src": "/run/podman/podman.sock", "dst": "/s"}]"#, "the socket /run/podman/podman.sock"),
             (r#""mounts": [{"src": "~/x/docker.sock", "dst": "/s"}]"#, "the socket ~/x/docker.sock"),
         ] {

@@ -54,7 +54,7 @@ pub fn granted_mounts(file: &CocoFile, world: &World, facts: &Facts) -> Result<V
         if let Some(inner) = granted.iter().find(below) {
             return Err(Error::Mount {
                 path: inner.src.clone(),
-                reason: format!("its place {} lies in {}, which the tool may change", inner.dst, outer.dst),
+                reason: format!("its destination {} is inside {}, which the tool may change", inner.dst, outer.dst),
                 hint: "give it a \"dst\" beside the writable mount, or make that one \"ro\"".to_owned(),
             });
         }
@@ -205,7 +205,12 @@ fn reason_against(mount: &Mount, source: &Source, scan: &Scan, world: &World, fa
         if is_home(path, world) {
             // What is hidden has to exist: a tool must not make it first.
             let missing = facts.missing_directories.iter().find(|own| own.starts_with(path));
-            missing.map(|own| format!("coco's own {} is not there yet, so it can't be hidden", term::path(own)))
+            missing.map(|own| {
+                format!(
+                    "coco's own {} does not exist yet, so it can't be hidden; coco allow creates it",
+                    term::path(own)
+                )
+            })
         } else {
             reason_in_the_tree(mount, path, scan, facts)
         }
@@ -216,16 +221,16 @@ fn reason_against(mount: &Mount, source: &Source, scan: &Scan, world: &World, fa
 fn reason_against_reading(path: &Path, world: &World) -> Option<String> {
     let agreed_home = is_home(path, world);
     if let Some(tree) = FORBIDDEN_TREES.iter().find(|tree| path.starts_with(tree)) {
-        return Some(format!("nothing of {tree} may be seen inside"));
+        return Some(format!("nothing in {tree} may be mounted"));
     }
     if world.home.starts_with(path) && !agreed_home {
         return Some("it holds your home directory, with all your secrets".to_owned());
     }
     if FORBIDDEN_WHOLE.iter().any(|whole| path == Path::new(whole)) && !agreed_home {
-        return Some("too much lies in it to mount all of it".to_owned());
+        return Some("it is too broad to be mounted as a whole".to_owned());
     }
     if is_users_home(path) && !agreed_home {
-        return Some("it is somebody's whole home directory".to_owned());
+        return Some("it is another user's whole home directory".to_owned());
     }
     let secret = secret_in_any_home(path)?;
     Some(format!("it is or is inside {}, which no tool may see", term::path(&secret)))
@@ -293,7 +298,7 @@ pub fn workdir(file: &CocoFile, facts: &Facts, mounts: &[GrantedMount]) -> Resul
             }
             Err(Error::Mount {
                 path: facts.cwd.clone(),
-                reason: "the tool is to start there (\"workdir\": \".\"), and no mount shows it at its own path"
+                reason: "the tool must start there (\"workdir\": \".\"), but no mount shows it at its own path"
                     .to_owned(),
                 hint: "add {\"src\": \".\"} or {\"src\": \"@project\"} without \"dst\" to \"mounts\"".to_owned(),
             })

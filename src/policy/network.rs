@@ -40,6 +40,11 @@ pub enum RunNetwork {
 }
 
 impl RunNetwork {
+    /// Whether the engine makes an interface for it.
+    pub fn is_the_engines(&self) -> bool {
+        matches!(self, RunNetwork::DangerousEngineDefault | RunNetwork::DangerousEngineNetwork(_))
+    }
+
     /// What the proxy lets through; `None` where the engine's own network is in use.
     pub fn reach(&self) -> Option<Reach> {
         match self {

@@ -27,7 +27,7 @@ impl Default for Reach {
 }
 
 /// The ports of a host that is granted without one.
-const WEB: [Port; 2] = [Port::HTTPS, Port::HTTP];
+const WEB_PORTS: [Port; 2] = [Port::HTTPS, Port::HTTP];
 
 impl Reach {
     /// Any host by name, on the ports of the web.
@@ -37,10 +37,10 @@ impl Reach {
     pub fn ports(&self, host: &HostName) -> Vec<Port> {
         let (patterns, mut ports) = match self {
             Reach::Hosts(patterns) => (patterns, Vec::new()),
-            Reach::Public { besides } => (besides, WEB.to_vec()),
+            Reach::Public { besides } => (besides, WEB_PORTS.to_vec()),
         };
         let matching = patterns.iter().filter(|pattern| pattern.matches(host));
-        ports.extend(matching.flat_map(|pattern| pattern.port.map_or(WEB.to_vec(), |port| vec![port])));
+        ports.extend(matching.flat_map(|pattern| pattern.port.map_or(WEB_PORTS.to_vec(), |port| vec![port])));
         ports.sort_unstable();
         ports.dedup();
         ports

@@ -85,7 +85,7 @@ impl FromStr for GuestPath {
         }
         let path = format!("/{}", parts.join("/"));
         if SANDBOX_DIRECTORIES.contains(&path.as_str()) {
-            return Err(format!("{text:?} is a place of the sandbox itself; mount below it"));
+            return Err(format!("{text:?} is used by the sandbox itself; mount below it"));
         }
         if let Some(tree) = OWNED_GUEST_TREES.iter().find(|tree| is_within(&path, tree)) {
             return Err(format!("{text:?} is inside {tree}, which the sandbox itself needs"));

@@ -11,7 +11,7 @@ use crate::names::{ToolName, nearest};
 use crate::store::BUNDLED;
 use crate::store::index::Index;
 use crate::store::keyring::{self, KeyId, TrustedKey};
-use crate::store::signature::{self, Subject, Verified};
+use crate::store::signature::{Invalid, Subject, Verified};
 use crate::sys::hash::Digest;
 
 /// What `build.rs` wrote: each file of `store/` and its signature, compressed.
@@ -79,12 +79,12 @@ pub fn verify_coco_file(
     what: &str,
 ) -> Result<SignedFile, Error> {
     let verified = keyring::verify(bytes, &signature, trusted, &Subject::Config(name.clone()))
-        .map_err(|reason| Error::Signature { what: what.to_owned(), reason })?;
+        .map_err(|reason| Error::Signature { what: what.to_owned(), reason: reason.to_string() })?;
     let file = config::parse(verified.bytes()).map_err(|error| Error::Config { file: what.into(), error })?;
     if let Some(error) = config::unfit_for_store(&file) {
         return Err(Error::Config { file: what.into(), error });
     }
-    let unknown = || Error::Signature { what: what.to_owned(), reason: signature::UNKNOWN_KEY.to_owned() };
+    let unknown = || Error::Signature { what: what.to_owned(), reason: Invalid::UnknownKey.to_string() };
     let key = trusted.get(verified.signer()).ok_or_else(unknown)?.id.clone();
     Ok(SignedFile { verified, signature, key, file })
 }
@@ -92,7 +92,7 @@ pub fn verify_coco_file(
 fn verify(name: &str, subject: &Subject) -> Result<Verified, Error> {
     let signature = embedded(&format!("{name}.minisig"))?;
     keyring::verify(&embedded(name)?, &signature, &[keyring::built_in()?], subject)
-        .map_err(|reason| Error::Signature { what: format!("{name} in {BUNDLED}"), reason })
+        .map_err(|reason| Error::Signature { what: format!("{name} in {BUNDLED}"), reason: reason.to_string() })
 }
 
 fn embedded(name: &str) -> Result<Vec<u8>, Error> {

@@ -48,7 +48,13 @@ impl From<Error> for FetchError {
 /// Downloads a file of at most `limit` bytes.
 pub fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, FetchError> {
     let refused = |reason: String| FetchError::Refused(Error::Download { url: url.to_owned(), reason });
-    let curl = search_path(world, "curl")?.ok_or_else(|| refused("there is no curl on the PATH".to_owned()))?;
+    let curl = search_path(world, "curl")?.ok_or_else(|| {
+        FetchError::Refused(Error::Environment {
+            name: "PATH",
+            message: "curl is not on it, and stores at an address need it".to_owned(),
+            hint: "install curl (apt-get install curl), or use --bundled".to_owned(),
+        })
+    })?;
     let arguments = arguments(world, url, limit);
     let exec::Fetched { code, bytes, outcome } = exec::fetch(&world.program, &curl, &arguments, limit, MAX_DURATION)?;
     let mut outcome = outcome.split(' ');

@@ -8,7 +8,7 @@ use crate::names::{ToolName, ToolSpec};
 pub const MAX_INDEX: usize = 256 * 1024;
 
 /// The hint of every error: the owner of the store has to act.
-const HINT: &str = "make the index anew with make sign";
+const HINT: &str = "make the index again with make sign";
 
 /// The index of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]

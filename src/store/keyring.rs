@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::host::World;
-use crate::store::signature::{self, Subject, Verified, public_key};
+use crate::store::signature::{self, Invalid, Subject, Verified, public_key};
 use crate::sys::base64;
 use crate::sys::files::{read_limited, write_atomically};
-use crate::sys::hash::digest;
+use crate::sys::hash::Digest;
 
 /// The key that is compiled in, as its file spells it.
 const PUBLIC_KEY: &str = include_str!("../../store/coco.pub");
@@ -29,8 +29,8 @@ pub const BUILT_IN: &str = "built-in";
 pub struct KeyId {
     /// The number, as minisign prints it: 16 hexadecimal digits.
     pub number: String,
-    /// SHA-256 of the key in base 64, as its file spells it; hexadecimal.
-    pub digest: String,
+    /// That of the key in base 64, as its file spells it.
+    pub digest: Digest,
 }
 
 /// A key that may sign coco files.
@@ -52,7 +52,7 @@ impl TrustedKey {
         let key = public_key(text)?;
         let line = text.lines().nth(1).unwrap_or_default();
         let number = number(line).ok_or("not a minisign public key: its number can't be read")?;
-        let id = KeyId { number, digest: digest(line.trim().as_bytes()) };
+        let id = KeyId { number, digest: Digest::of(line.trim().as_bytes()) };
         Ok(TrustedKey { name: name.to_owned(), id, text: text.to_owned(), key })
     }
 }
@@ -103,13 +103,14 @@ fn removed_path(world: &World) -> PathBuf {
 /// The largest record of removed keys, in bytes; a line has 65.
 const MAX_REMOVED: usize = 1 << 20;
 
-/// The digests of the keys that the user has removed.
-pub fn removed(world: &World) -> Result<Vec<String>, Error> {
+/// The digests of the keys that the user has removed. A damaged record is an error: a removed key must not come back.
+pub fn removed(world: &World) -> Result<Vec<Digest>, Error> {
     let path = removed_path(world);
     let bytes = read_limited(&path, MAX_REMOVED).map_err(Error::io("read", &path))?.unwrap_or_default();
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::Key { path: path.clone(), reason: "it is not UTF-8".to_owned() })?;
-    Ok(text.lines().map(str::to_owned).collect())
+    let damaged = || Error::Key { path: path.clone(), reason: "a line of it is not the digest of a key".to_owned() };
+    text.lines().map(|line| Digest::parse(line).ok_or_else(damaged)).collect()
 }
 
 /// Records whether the user has removed a key.
@@ -120,7 +121,7 @@ pub fn record_removed(world: &World, key: &KeyId, is_removed: bool) -> Result<()
     }
     digests.retain(|digest| *digest != key.digest);
     if is_removed {
-        digests.push(key.digest.clone());
+        digests.push(key.digest);
     }
     let text: String = digests.iter().map(|digest| format!("{digest}\n")).collect();
     write_atomically(&removed_path(world), text.as_bytes())
@@ -140,7 +141,7 @@ pub fn built_in() -> Result<TrustedKey, Error> {
 ///
 /// # Errors
 /// A sentence without a subject, as of [`signature::verify`].
-pub fn verify(bytes: &[u8], signature: &[u8], trusted: &[TrustedKey], subject: &Subject) -> Result<Verified, String> {
+pub fn verify(bytes: &[u8], signature: &[u8], trusted: &[TrustedKey], subject: &Subject) -> Result<Verified, Invalid> {
     let keys: Vec<PublicKey> = trusted.iter().map(|trusted| trusted.key.clone()).collect();
     signature::verify(bytes.to_vec(), signature, &keys, subject)
 }
@@ -148,7 +149,8 @@ pub fn verify(bytes: &[u8], signature: &[u8], trusted: &[TrustedKey], subject: &
 /// Reads a key file.
 pub fn read(name: &str, path: &Path) -> Result<TrustedKey, Error> {
     let bytes = read_limited(path, MAX_KEY).map_err(Error::io("read", path))?;
-    let bytes = bytes.ok_or_else(|| Error::io("read", path)(io::ErrorKind::NotFound.into()))?;
+    let bytes = bytes
+        .ok_or_else(|| Error::io("read", path)(io::Error::new(io::ErrorKind::NotFound, "there is no such file")))?;
     let wrong = |reason: String| Error::Key { path: path.to_owned(), reason };
     if bytes.len() > MAX_KEY {
         return Err(wrong(format!("it has more than {MAX_KEY} bytes")));

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::host::World;
 use crate::store::keyring::{KeyId, TrustedKey};
 use crate::sys::files::{read_json, write_json};
+use crate::sys::hash::Digest;
 use crate::term;
 
 /// The largest record, in bytes.
@@ -17,7 +18,7 @@ const MAX_PINS: usize = 1 << 20;
 pub struct Pins {
     path: PathBuf,
     /// A key's digest for each address.
-    record: BTreeMap<String, String>,
+    record: BTreeMap<String, Digest>,
 }
 
 impl Pins {
@@ -50,7 +51,7 @@ impl Pins {
 
     /// Pins an address to a key from now on.
     pub fn pin(mut self, base: &str, key: &KeyId) -> Result<(), Error> {
-        let before = self.record.insert(base.to_owned(), key.digest.clone());
+        let before = self.record.insert(base.to_owned(), key.digest);
         if before.as_ref() == Some(&key.digest) { Ok(()) } else { write_json(&self.path, &self.record) }
     }
 }

@@ -13,7 +13,7 @@ use crate::store::keyring::{self, TrustedKey};
 use crate::store::pins::Pins;
 use crate::store::rollback::SeenRevisions;
 use crate::store::rotation::{KeyRotations, fetch_successor};
-use crate::store::signature::{MAX_SIGNATURE, Subject, UNKNOWN_KEY};
+use crate::store::signature::{Invalid, MAX_SIGNATURE, Subject};
 use crate::sys::time::{self, DAY};
 use crate::term;
 
@@ -57,7 +57,7 @@ pub fn fetch_index(world: &World, base: &str) -> Result<(Index, TrustedKey), Fet
     let signature = download(world, &format!("{url}.minisig"), MAX_SIGNATURE)?;
     let mut trusted = keyring::keys(world)?;
     let mut checked = keyring::verify(&bytes, &signature, &trusted, &Subject::Index);
-    if checked.as_ref().is_err_and(|reason| reason == UNKNOWN_KEY) {
+    if checked.as_ref().is_err_and(|reason| *reason == Invalid::UnknownKey) {
         let Some(successor) = fetch_successor(world, base, &trusted)? else {
             return Err(FetchError::Refused(Error::Store {
                 message: format!("{url} was made by an unknown key"),
@@ -72,10 +72,10 @@ pub fn fetch_index(world: &World, base: &str) -> Result<(Index, TrustedKey), Fet
             trusted.insert(0, successor.key);
         }
     }
-    let invalid = |reason: String| Error::Signature { what: url.clone(), reason };
+    let invalid = |reason: Invalid| Error::Signature { what: url.clone(), reason: reason.to_string() };
     let verified = checked.map_err(invalid)?;
     let index = Index::parse(&verified).map_err(|error| Error::Config { file: url.clone().into(), error })?;
-    let key = trusted.get(verified.signer()).cloned().ok_or_else(|| invalid(UNKNOWN_KEY.to_owned()))?;
+    let key = trusted.get(verified.signer()).cloned().ok_or_else(|| invalid(Invalid::UnknownKey))?;
     let mut seen = SeenRevisions::read(world, &key.id)?;
     seen.accept_index(&url, &verified)?;
     refuse_outdated(world, &url, &index, &key, &trusted)?;
@@ -123,7 +123,7 @@ fn pin(world: &World, base: &str, key: &TrustedKey, trusted: &[TrustedKey]) -> R
     let pins = Pins::read(world)?;
     let pinned = pins.pinned_key(base, trusted).filter(|pinned| pinned.id.digest != key.id.digest);
     if let Some(pinned) = pinned
-        && !KeyRotations::read(world)?.is_successor_of(&key.id.digest, &pinned.id.digest)
+        && !KeyRotations::read(world)?.is_successor_of(key.id.digest, pinned.id.digest)
     {
         // A successor that the user trusts already may have been named since.
         match fetch_successor(world, base, std::slice::from_ref(pinned)) {

@@ -10,8 +10,9 @@ use crate::error::Error;
 use crate::host::World;
 use crate::store::curl::{FetchError, download};
 use crate::store::keyring::{self, KeyId, TrustedKey};
-use crate::store::signature::{MAX_SIGNATURE, Subject, UNKNOWN_KEY};
+use crate::store::signature::{Invalid, MAX_SIGNATURE, Subject};
 use crate::sys::files::{read_json, write_atomically, write_json};
+use crate::sys::hash::Digest;
 use crate::term;
 
 /// The largest record, in bytes.
@@ -23,7 +24,7 @@ const HINT: &str = "remove it to forget which keys have named a next one";
 /// For the digest of each key that another one has named as its successor: that other key. Recorded once the signature
 /// was checked, so that it lasts when the old key is removed.
 #[derive(Debug, Clone, Default)]
-pub struct KeyRotations(BTreeMap<String, KeyId>);
+pub struct KeyRotations(BTreeMap<Digest, KeyId>);
 
 impl KeyRotations {
     /// Reads the record.
@@ -45,7 +46,7 @@ impl KeyRotations {
 
     /// Records that the old key has named the new one.
     pub fn record(mut self, world: &World, old: &KeyId, new: &KeyId) -> Result<(), Error> {
-        self.0.insert(new.digest.clone(), old.clone());
+        self.0.insert(new.digest, old.clone());
         write_json(&KeyRotations::path(world), &self.0)
     }
 
@@ -60,13 +61,13 @@ impl KeyRotations {
     }
 
     /// Whether one key, by its digest, was named by the other, or by a successor of it.
-    pub fn is_successor_of(&self, new: &str, old: &str) -> bool {
+    pub fn is_successor_of(&self, new: Digest, old: Digest) -> bool {
         let mut digest = new;
         // No chain is longer than the record.
         for _ in 0..self.0.len() {
-            match self.0.get(digest) {
+            match self.0.get(&digest) {
                 Some(predecessor) if predecessor.digest == old => return true,
-                Some(predecessor) => digest = &predecessor.digest,
+                Some(predecessor) => digest = predecessor.digest,
                 None => return false,
             }
         }
@@ -108,11 +109,12 @@ pub fn fetch_successor(world: &World, base: &str, trusted: &[TrustedKey]) -> Res
         return Ok(None);
     };
     let invalid = |reason: String| Error::Signature { what: url.clone(), reason };
-    let verified = keyring::verify(&bytes, &signature, trusted, &Subject::Key).map_err(invalid)?;
+    let verified =
+        keyring::verify(&bytes, &signature, trusted, &Subject::Key).map_err(|reason| invalid(reason.to_string()))?;
     let text = std::str::from_utf8(verified.bytes()).map_err(|_| invalid("it is not UTF-8".to_owned()))?;
     let mut key = TrustedKey::new("", text).map_err(invalid)?;
     key.name = format!("successor-{}", key.id.number);
-    let old = trusted.get(verified.signer()).ok_or_else(|| invalid(UNKNOWN_KEY.to_owned()))?;
+    let old = trusted.get(verified.signer()).ok_or_else(|| invalid(Invalid::UnknownKey.to_string()))?;
     check_successor(world, &url, old, &key)?;
     Ok(Some(Successor { key, old: old.id.clone() }))
 }

@@ -3,15 +3,14 @@
 //!
 //! Verify, then parse: [`verify`] hands out [`Verified`] bytes, and the parsers of store files take nothing else.
 
+use std::fmt;
+
 use minisign_verify::{PublicKey, Signature};
 
 use crate::names::ToolName;
 
 /// The largest signature file, in bytes. minisign's own has about 330.
 pub const MAX_SIGNATURE: usize = 1024;
-
-/// What [`verify`] says when none of the keys made the signature.
-pub const UNKNOWN_KEY: &str = "it was made by an unknown key";
 
 /// What signed bytes are. The name is part of the signature, so one file can't pass for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,30 +79,65 @@ pub fn public_key(text: &str) -> Result<PublicKey, String> {
     PublicKey::decode(text.trim_end()).map_err(|error| format!("not a minisign public key: {error}"))
 }
 
+/// Why a signature is not valid. Its words are a sentence without a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invalid {
+    /// It is not what minisign writes.
+    Malformed,
+    /// It is one of minisign's older signatures, which are not over a hash.
+    Legacy,
+    /// No key was given.
+    NoKey,
+    /// None of the keys has made it.
+    UnknownKey,
+    /// It does not cover these bytes.
+    Changed,
+    /// It covers them and says that they are something else.
+    AnotherSubject {
+        /// What it says.
+        comment: String,
+        /// What was wanted.
+        expected: String,
+    },
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Invalid::Malformed => formatter.write_str("it is not a minisign signature"),
+            Invalid::Legacy => formatter.write_str("it is a legacy signature, not a prehashed one"),
+            Invalid::NoKey => formatter.write_str("there is no key to check it with"),
+            Invalid::UnknownKey => formatter.write_str("it was made by an unknown key"),
+            Invalid::Changed => formatter.write_str("the file or its signature was changed"),
+            Invalid::AnotherSubject { comment, expected } => {
+                write!(formatter, "it is for {comment:?}, not for \"{expected}\"")
+            }
+        }
+    }
+}
+
 /// Checks that `signature` by one of `keys` covers `bytes` and says that they are `subject`.
 ///
 /// # Errors
-/// A sentence without a subject: "it was made by an unknown key".
-pub fn verify(bytes: Vec<u8>, signature: &[u8], keys: &[PublicKey], subject: &Subject) -> Result<Verified, String> {
+/// Why it is not valid.
+pub fn verify(bytes: Vec<u8>, signature: &[u8], keys: &[PublicKey], subject: &Subject) -> Result<Verified, Invalid> {
     let signature = decode(signature)?;
-    let mut reason = "there is no key to check it with".to_owned();
+    let mut reason = Invalid::NoKey;
     for (signer, key) in keys.iter().enumerate() {
         match key.verify(&bytes, &signature, false) {
             Ok(()) => {
                 let comment = signature.trusted_comment();
                 return match subject.revision(comment) {
                     Some(revision) => Ok(Verified { bytes, revision, signer }),
-                    None => Err(format!(
-                        "it is for {comment:?}, not for \"{}\"",
-                        subject.comment(0).trim_end_matches(" revision=0")
-                    )),
+                    None => Err(Invalid::AnotherSubject {
+                        comment: comment.to_owned(),
+                        expected: subject.comment(0).trim_end_matches(" revision=0").to_owned(),
+                    }),
                 };
             }
-            Err(minisign_verify::Error::UnexpectedKeyId) => UNKNOWN_KEY.clone_into(&mut reason),
-            Err(minisign_verify::Error::UnexpectedAlgorithm) => {
-                return Err("it is a legacy signature, not a prehashed one".to_owned());
-            }
-            Err(_) => return Err("the file or its signature was changed".to_owned()),
+            Err(minisign_verify::Error::UnexpectedKeyId) => reason = Invalid::UnknownKey,
+            Err(minisign_verify::Error::UnexpectedAlgorithm) => return Err(Invalid::Legacy),
+            Err(_) => return Err(Invalid::Changed),
         }
     }
     Err(reason)
@@ -111,8 +145,8 @@ pub fn verify(bytes: Vec<u8>, signature: &[u8], keys: &[PublicKey], subject: &Su
 
 /// Takes four lines, as minisign writes them, and no more: the decoder stops after the fourth and would let anything
 /// follow.
-fn decode(signature: &[u8]) -> Result<Signature, String> {
-    let malformed = || "it is not a minisign signature".to_owned();
+fn decode(signature: &[u8]) -> Result<Signature, Invalid> {
+    let malformed = || Invalid::Malformed;
     if signature.len() > MAX_SIGNATURE {
         return Err(malformed());
     }

@@ -1,4 +1,4 @@
-//! What any program of this kind needs of the system. Knows nothing of coco but its error.
+//! What any program of this kind needs of the system. Knows nothing of coco but its errors and its JSON.
 
 pub mod base64;
 pub mod files;

@@ -49,8 +49,8 @@ pub fn ask(question: &str) -> bool {
     read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
-/// Writes what another program printed to standard error: lines are kept, other control characters are made visible.
-pub fn print_foreign(text: &str) {
+/// Writes lines to standard error, perhaps those of another program: control characters are made visible.
+pub fn print_lines(text: &str) {
     let line = |line: &str| line.split('\t').map(printable).collect::<Vec<_>>().join("\t");
     let mut shown: String = text.split('\n').map(line).collect::<Vec<_>>().join("\n");
     if !shown.ends_with('\n') {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::say;
 
 /// How long nothing may be said; with one tick it makes ten seconds.
-const SILENCE: Duration = Duration::from_secs(9);
+const MAX_SILENCE: Duration = Duration::from_secs(9);
 /// How often a wait is interrupted to see whether something is to be said.
 pub const TICK: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,7 @@ impl Progress {
     }
 
     fn due(&self, now: Instant) -> Option<String> {
-        (now.duration_since(self.said) >= SILENCE).then(|| {
+        (now.duration_since(self.said) >= MAX_SILENCE).then(|| {
             let seconds = now.duration_since(self.started).as_secs();
             let what = if self.what.is_empty() { String::new() } else { format!("{}: ", self.what) };
             format!("{what}still {} ({seconds} s so far)", self.step)
@@ -77,7 +77,7 @@ mod tests {
         let mut progress = Progress::new("image node", "installing Debian's node and npm");
         let after = |seconds| progress.started + Duration::from_secs(seconds);
         assert_eq!(progress.due(after(8)), None);
-        assert_eq!(SILENCE + TICK, Duration::from_secs(10));
+        assert_eq!(MAX_SILENCE + TICK, Duration::from_secs(10));
         let line = "image node: still installing Debian's node and npm (9 s so far)";
         assert_eq!(progress.due(after(9)).as_deref(), Some(line));
         let (early, late) = (after(17), after(19));

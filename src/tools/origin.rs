@@ -8,8 +8,9 @@ use crate::host::World;
 use crate::names::ToolName;
 use crate::store::bundled::SignedFile;
 use crate::store::keyring::{self, KeyId};
-use crate::store::signature::{MAX_SIGNATURE, Subject, UNKNOWN_KEY};
+use crate::store::signature::{Invalid, MAX_SIGNATURE, Subject};
 use crate::sys::files::{read_limited, write_atomically};
+use crate::sys::hash::Digest;
 use crate::tools;
 
 /// The largest record of a source, in bytes: a URL and a digest.
@@ -42,12 +43,12 @@ pub fn origin(world: &World, name: &ToolName, bytes: &[u8]) -> Result<Origin, Er
             Ok(verified) => {
                 return Ok(match trusted.get(verified.signer()) {
                     Some(key) => Origin::Store { revision: verified.revision(), key: key.id.clone() },
-                    None => Origin::Modified(UNKNOWN_KEY.to_owned()),
+                    None => Origin::Modified(Invalid::UnknownKey.to_string()),
                 });
             }
             Err(reason) => {
                 if outcome == Origin::Local {
-                    outcome = Origin::Modified(reason);
+                    outcome = Origin::Modified(reason.to_string());
                 }
             }
         }
@@ -61,14 +62,14 @@ pub struct Source {
     /// The URL of the store, or the name of the bundled one.
     pub store: String,
     /// The digest of the key that signed the file.
-    pub key: String,
+    pub key: Digest,
 }
 
 /// Where a tool's coco file was fetched, if that is known.
 pub fn source(world: &World, name: &ToolName) -> Option<Source> {
     let text = String::from_utf8(read_limited(&source_path(world, name), MAX_SOURCE).ok()??).ok()?;
     let (store, key) = text.trim_end().split_once('\n')?;
-    Some(Source { store: store.to_owned(), key: key.to_owned() })
+    Some(Source { store: store.to_owned(), key: Digest::parse(key)? })
 }
 
 /// Writes a coco file that was verified, its signature, and the store that it was fetched from. Wherever this is

@@ -145,12 +145,12 @@ for path in ('.ssh', '.config', '.config/gh', '.local', '.local/share/coco', 'sr
     house.tool("x", &file("."));
     let refused = house.coco(&["run", "x", "-c", probe]);
     assert_eq!(refused.exits(125).text(), "");
-    refused.complains("your whole home directory to write").complains("coco allow --home x");
+    refused.complains("write access to your whole home directory").complains("coco allow --home x");
     // Consent to the file is not consent to that.
     house.coco(&["allow", "x"]).succeeds();
     house.coco(&["run", "x", "-c", probe]).exits(125);
     let agreed = house.coco(&["allow", "--home", "x"]);
-    assert!(agreed.succeeds().text().contains("your whole home directory to write"), "{agreed:?}");
+    assert!(agreed.succeeds().text().contains("write access to your whole home directory"), "{agreed:?}");
     let expected = "\
 .ssh/id_rsa FileNotFoundError
 .config/gh/hosts.yml FileNotFoundError
@@ -177,7 +177,7 @@ wrote made";
     }
     // The whole of home by its own name needs consent as well.
     house.tool("y", &file("~"));
-    house.coco(&["run", "y", "-c", "print('ran')"]).exits(125).complains("your whole home directory to write");
+    house.coco(&["run", "y", "-c", "print('ran')"]).exits(125).complains("write access to your whole home directory");
     house.coco(&["allow", "y"]).succeeds();
     assert_eq!(house.coco(&["run", "y", "-c", "print(open('.netrc').read(), 'ran')"]).succeeds().text(), "ran");
 }

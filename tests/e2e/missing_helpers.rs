@@ -5,9 +5,9 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{Engine, Run, World, command, each_engine, run};
+use crate::support::{Run, World, command, one_engine, run};
 
-each_engine!(a_missing_helper_is_named);
+one_engine!(podman_rootful PodmanRootful: a_missing_helper_is_named);
 
 /// Hides files of the system's from a command and all that it starts. Only for root.
 fn without(hidden: &[&str], built: &Command) -> Run {
@@ -36,11 +36,9 @@ exec "$@""#;
     run(&mut hiding)
 }
 
+/// On no other engine: a user's podman keeps a process with the old view of the machine, and docker's helpers are its
+/// daemon's.
 fn a_missing_helper_is_named(world: &World) {
-    // A user's podman keeps a process with the old view of the machine, and docker's helpers are its daemon's.
-    if world.engine != Engine::PodmanRootful {
-        return;
-    }
     world.python("helpers", &json!({}));
     world.python("helpers-network", &json!({"network": "default"}));
     let coco = |tool: &str| {
@@ -63,7 +61,7 @@ fn a_missing_helper_is_named(world: &World) {
         let hint = errors.lines().find_map(|line| line.strip_prefix("coco: hint: ")).unwrap_or_default();
         // Either runtime would do, and which of them is wanted only podman knows.
         let named = [program, if program == "runc" { "crun" } else { program }];
-        assert!(named.iter().any(|name| hint.contains(&format!("misses {name}, which"))), "{program}: {errors}");
+        assert!(named.iter().any(|name| hint.contains(&format!("can't find {name}, which"))), "{program}: {errors}");
         assert!(hint.contains("apt-get install") && (hint.contains(package) || program == "runc"), "{errors}");
     }
 }

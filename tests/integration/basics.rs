@@ -104,8 +104,8 @@ fn an_unknown_command_gets_a_suggestion() {
     assert_eq!(tool.hint(), "a tool runs by its own name after coco up eslint, or by coco run eslint");
     world.coco(["help", "lst"]).fails(125, "unknown command lst");
     world.coco(["list", "--jsn"]).fails(125, "unknown option --jsn");
-    world.coco(["list", "extra"]).fails(125, "too many operands");
-    world.coco(["show"]).fails(125, "needs an operand");
+    world.coco(["list", "extra"]).fails(125, "too many arguments");
+    world.coco(["show"]).fails(125, "needs an argument");
 }
 
 #[test]

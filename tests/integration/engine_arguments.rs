@@ -147,14 +147,14 @@ fn dangerous_arguments_need_consent() {
     for argument in DANGEROUS {
         world.tool("probe", file(&[argument]));
         let shown = world.coco(["show", "probe"]).exits(0);
-        assert!(shown.text().contains("needs your agreement: the engine argument"), "{argument:?}");
+        assert!(shown.text().contains("needs your consent: the engine argument"), "{argument:?}");
         assert!(shown.text().contains("until then it does not run: coco allow probe"), "{argument:?}");
         for command in [&["run", "probe"][..], &["run", "--dry-run", "probe"]] {
             let ended = world.coco(command).fails(125, "probe asks for the engine argument");
             assert!(ended.hint().contains("coco allow probe"), "{ended:?}");
         }
         let lint = world.coco(["lint", "probe"]).exits(0);
-        assert!(lint.stderr.contains("needs coco allow before it runs"), "{argument:?}: {lint:?}");
+        assert!(lint.stderr.contains("the tool runs only after coco allow"), "{argument:?}: {lint:?}");
     }
     assert!(world.calls().is_empty());
 }
@@ -225,7 +225,7 @@ fn harmless_arguments_pass_unchanged() {
     assert_eq!(call.arguments[image], IMAGE);
     assert_eq!(call.arguments[image - HARMLESS.len()..image], HARMLESS.iter().map(OsString::from).collect::<Vec<_>>());
     let allow = world.coco(["allow", "probe"]).exits(0);
-    assert_eq!(allow.text(), "probe asks for nothing that needs agreement\n");
+    assert_eq!(allow.text(), "probe asks for nothing that needs your consent\n");
 }
 
 #[test]
@@ -263,9 +263,9 @@ fn with_consent_they_pass_verbatim_and_an_edit_asks_again() {
     fs::write(&path, &text).unwrap();
     world.coco(["run", "probe"]).exits(126);
     world.forget_calls();
-    assert_eq!(world.coco(["allow", "--revoke", "probe"]).exits(0).text(), "taken back\n");
+    assert_eq!(world.coco(["allow", "--revoke", "probe"]).exits(0).text(), "consent removed\n");
     world.coco(["run", "probe"]).fails(125, "you have not agreed to that");
-    assert_eq!(world.coco(["allow", "--revoke", "probe"]).exits(0).text(), "there was no agreement\n");
+    assert_eq!(world.coco(["allow", "--revoke", "probe"]).exits(0).text(), "there was no consent to remove\n");
     assert!(world.calls().is_empty());
 }
 

@@ -35,7 +35,7 @@ const FILES: &[Original] = &[
         said: &[
             NO_NETWORK,
             "warning: /mounts/1: the tool may write ~/.local/share/claude",
-            "warning: /mounts: a writable mount outside the project",
+            "warning: /mounts/1: a writable mount outside the project",
         ],
         command: &["dst=/root/.claude "],
         ..PLAIN
@@ -86,7 +86,7 @@ const FILES: &[Original] = &[
     },
     Original {
         rest: r#", "network": "host""#,
-        said: &["warning: /network: the host's own network needs coco allow"],
+        said: &["warning: /network: the tool runs only after coco allow, because it asks for the host's own network"],
         command: &["--network=host"],
         consent: true,
         ..PLAIN
@@ -98,7 +98,10 @@ const FILES: &[Original] = &[
     },
     Original {
         rest: r#", "network": "none", "podman_args": ["--device", "/dev/fuse"]"#,
-        said: &["warning: /podman_args/0: the engine argument", "warning: /podman_args/1: the engine argument"],
+        said: &[
+            "warning: /podman_args/0: the tool runs only after",
+            "warning: /podman_args/1: the tool runs only after",
+        ],
         command: &["--device /dev/fuse"],
         consent: true,
         ..PLAIN
@@ -204,7 +207,7 @@ fn a_store_takes_no_file_that_leaves_it_open() {
         (r#""mounts": [{"src": "@project"}]"#, "/mounts/0: a store's file may not have a mount that says neither"),
         (
             r#""env_passthrough": ["PYTHONPATH"]"#,
-            "/env_passthrough/0: a store's file may not have the caller's PYTHONPATH",
+            "/env_passthrough/0: a store's file may not have the user's PYTHONPATH",
         ),
     ] {
         let text = format!(r#"{{"tool": "npm:x", "description": "d", {rest}}}"#);

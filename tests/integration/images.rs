@@ -145,7 +145,7 @@ fn another_base_image_is_built_anew() {
 }
 
 #[test]
-fn a_broken_record_is_no_image() {
+fn a_broken_record_counts_as_none() {
     let world = world();
     run(&world, "probe");
     let record = world.path("state/coco/images/podman-python.json");
@@ -231,7 +231,7 @@ fn rebuild_ignores_the_cache_and_reports_a_moved_base() {
     assert_eq!(builds.iter().filter(|build| build.has("--no-cache")).count(), 1, "the stages stand on the base");
     fs::write(world.path("base"), "digest-2").unwrap();
     let moved = world.coco(["rebuild"]).exits(0);
-    assert!(moved.stderr.contains("has changed: it was digest-1, it is digest-2"), "{moved:?}");
+    assert!(moved.stderr.contains("has changed: it was digest-1, now it is digest-2"), "{moved:?}");
 }
 
 #[test]

@@ -97,7 +97,8 @@ fn what_is_foreign_stays_as_it_is() {
     let before = world.snapshot();
     for name in ["file", "directory", "dangling", "elsewhere", "copy"] {
         for arguments in [&["up", name][..], &["up", "--force", name], &["up", "--hard", name], &["down", name]] {
-            let ended = world.coco(arguments).fails(1, "exists already");
+            let words = if arguments[0] == "down" { "it is not a link to coco" } else { "exists already" };
+            let ended = world.coco(arguments).fails(1, words);
             assert_eq!(ended.text(), format!("skip: {}\n", bin.join(name).display()), "{arguments:?}");
         }
     }

@@ -119,15 +119,21 @@ fn lint_warns_of_what_is_legal_and_risky() {
         (r#""env_passthrough": ["GITHUB_TOKEN"]"#, "/env_passthrough: GITHUB_TOKEN looks like a secret"),
         (r#""env_passthrough": ["SSH_AUTH_SOCK"]"#, "/env_passthrough: SSH_AUTH_SOCK looks like a secret or an agent"),
         (r#""env_passthrough": ["PYTHONPATH"]"#, "/env_passthrough: your PYTHONPATH steers what runs in the sandbox"),
-        (r#""env": {"API_KEY": "x"}"#, "/env/API_KEY: a secret in a coco file"),
-        (r#""mounts": [{"src": "~/x", "opts": "rw"}]"#, "/mounts: a writable mount outside the project"),
+        (r#""env": {"API_KEY": "x"}"#, "/env/API_KEY: whoever can read this file can read the secret"),
+        (r#""mounts": [{"src": "~/x", "opts": "rw"}]"#, "/mounts/0: a writable mount outside the project"),
         (r#""mounts": [{"src": "@project"}]"#, "/mounts/0: the tool may write @project; write \"opts\": \"rw\""),
         (r#""mounts": [{"src": ".", "opts": "z"}]"#, "/mounts/0: the tool may write .; write"),
         (r#""network": "default""#, "/network: the engine's network reaches private addresses too"),
-        (r#""network": "host""#, "/network: the host's own network needs coco allow"),
-        (r#""podman_args": ["--privileged"]"#, "/podman_args/0: the engine argument \"--privileged\" needs coco allow"),
-        (r#""x11": true"#, "/x11: your X11 display"),
-        (r#""protect": false"#, "/protect: the tool may have git hooks and editor settings to write"),
+        (
+            r#""network": "host""#,
+            "/network: the tool runs only after coco allow, because it asks for the host's own network",
+        ),
+        (
+            r#""podman_args": ["--privileged"]"#,
+            "/podman_args/0: the tool runs only after coco allow, because it asks for the engine argument \"--privileged\"",
+        ),
+        (r#""x11": true"#, "/x11: the tool runs only after coco allow, because it asks for your X11 display"),
+        (r#""protect": false"#, "/protect: the tool may have write access to git hooks and editor settings"),
     ] {
         world.tool("probe", format!(r#"{{"tool": "npm:x", "description": "d", {rest}}}"#));
         let ended = world.coco(["lint", "probe"]).exits(0);
@@ -151,7 +157,9 @@ fn every_file_of_the_store_passes_lint_without_a_warning() {
     let lint = world.coco(["lint"]).exits(0);
     assert_eq!(lint.text().lines().count(), names.len());
     // An agent for the terminal is nothing without its key and a directory of its own in home.
-    let granted = |line: &&str| line.contains(": /env_passthrough: ") || line.contains(": /mounts: ");
+    let granted = |line: &&str| {
+        line.contains(": /env_passthrough: ") || line.contains(": a writable mount outside the project; ")
+    };
     let odd: Vec<&str> = lint.stderr.lines().filter(|line| !granted(line)).collect();
     assert_eq!(odd, Vec::<&str>::new());
     let verified = world.coco(["verify"]).exits(0);

@@ -131,6 +131,6 @@ fn a_curl_of_the_project_is_never_run() {
     world.set("COCO_STORE_BASE", store);
     let mut command = world.command(PROGRAM);
     command.args(["get", "eslint"]);
-    finish(command).fails(1, "there is no curl on the PATH");
+    finish(command).fails(1, "curl is not on it");
     assert!(world.calls().is_empty());
 }

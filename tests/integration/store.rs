@@ -302,7 +302,7 @@ fn an_update_by_another_key_is_refused_and_a_successor_is_not() {
     let forced = ["update", "--from", &elsewhere, "--force", "tool"];
     store.world.coco(forced).fails(1, "but yours was signed by another one");
     fs::remove_file(store.world.path("state/coco/store/origins/tool")).unwrap();
-    store.world.coco(forced).fails(1, "it is not known which store tool came from");
+    store.world.coco(forced).fails(1, "coco does not know which store tool came from");
     fs::write(store.tool("tool"), old_file).unwrap();
     store.world.coco(["key", "remove", "other"]).exits(0);
     // A successor that a stranger signed, and one whose comment says that it is something else.

@@ -141,7 +141,7 @@ fn a_legacy_signature_never_holds() {
     let check = |signature: &str| {
         verify(BYTES.to_vec(), signature.as_bytes(), std::slice::from_ref(&key), &subject("legacy.json"))
     };
-    assert_eq!(check(LEGACY), Err("it is a legacy signature, not a prehashed one".to_owned()));
+    assert_eq!(check(LEGACY), Err(signature::Invalid::Legacy));
     assert_eq!(check(PREHASHED).unwrap().revision(), 1);
 }
 

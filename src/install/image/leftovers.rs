@@ -7,12 +7,12 @@ use crate::engine::image::ImageId;
 use crate::engine::{Engine, EngineKind};
 use crate::exec;
 use crate::host::World;
+use crate::plan::build_args::OWNER_LABEL;
 use crate::sys::hash::Digest;
 use crate::sys::lock::{Lock, lock_unused};
 
-/// On an image: whose coco has made it. The value is [`owner`]'s.
-pub const OWNER_LABEL: &str = "coco.owner";
-/// The same on what a build leaves behind; the Containerfile sets it.
+/// On what a build leaves behind: whose coco has made it. The Containerfile sets it to what [`OWNER_LABEL`] is on an image,
+/// which is [`owner`]'s.
 pub const SCRAP_LABEL: &str = "coco.scrap";
 
 /// Several users may share an engine. Each has images of their own, known by the place of their records.
@@ -37,7 +37,7 @@ impl<'a> Foundation<'a> {
         let name = foundation_name(world, stage);
         remove_abandoned(world, engine, stage);
         let answer = exec::answer(engine, &["image", "tag", image, &name]).map_err(|error| error.to_string())?;
-        if answer.code == Some(0) { Ok(Foundation { engine, name }) } else { Err(answer.words) }
+        if answer.code == Some(0) { Ok(Foundation { engine, name }) } else { Err(answer.stderr) }
     }
 
     /// The name.
@@ -98,14 +98,14 @@ pub fn remove_scrap(world: &World, engine: &Engine, stage: Stage) {
 pub fn remove_unused(world: &World, engine: &Engine) -> Removed {
     let mut removed = Removed::default();
     let locks: Result<Vec<Option<Lock>>, _> =
-        Stage::ALL.iter().map(|stage| lock_unused(&lock_path(world, engine, *stage))).collect();
+        Stage::ALL.iter().map(|stage| lock_unused(&lock_path(world, engine.kind, *stage))).collect();
     let Ok(_locks) = locks else { return removed };
     for stage in Stage::ALL.iter().filter(|_| engine.kind == EngineKind::Podman) {
         removed.containers += remove_abandoned(world, engine, *stage);
         untag(engine, &foundation_name(world, *stage));
     }
     let recorded: Vec<ImageId> =
-        Stage::ALL.iter().filter_map(|stage| Some(read(&record_path(world, engine, *stage))?.id)).collect();
+        Stage::ALL.iter().filter_map(|stage| Some(read(&record_path(world, engine.kind, *stage))?.id)).collect();
     for label in [OWNER_LABEL, SCRAP_LABEL] {
         let filter = format!("--filter=label={label}={}", owner(world));
         let asked = ["image", "ls", "--quiet", "--no-trunc", "--filter=dangling=true", &filter];

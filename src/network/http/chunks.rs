@@ -1,4 +1,4 @@
-//! Chunked bodies (RFC 9112, section 7.1): where one ends.
+//! Chunked bodies (RFC 9112, section 7.1): where one ends. Pure.
 
 use super::Rejected;
 

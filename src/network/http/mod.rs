@@ -3,7 +3,7 @@
 //!
 //! The bytes go on to the server as they came, so this parser is not tolerant. Whatever some server, or a proxy before
 //! it, could take for another Host, another length or another request is rejected, even where the specification lets a
-//! recipient repair it. Bytes in, a verdict out; must not read or write anything.
+//! recipient repair it. Bytes in, a verdict out. Pure.
 
 use std::fmt;
 

@@ -50,9 +50,9 @@ fn home_as_a_whole_needs_consent_and_hides_its_secrets() {
     for path in ["/home", "/", "/home/other", "/root", "/home/user/.ssh", "/home/user/.local/share/coco"] {
         let _ = refused(consented(other, AtHome::DangerousAllowed, leads(path)));
     }
-    // What is not there yet can't be hidden, and the tool must not make it.
+    // What is does not exist yet can't be hidden, and the tool must not make it.
     let missing = |facts: &mut Facts| facts.missing_directories = vec![PathBuf::from("/home/user/.local/state/coco")];
-    assert!(refused(consented(whole, AtHome::Refused, missing)).contains("not there yet"));
+    assert!(refused(consented(whole, AtHome::Refused, missing)).contains("does not exist yet"));
     let elsewhere = |facts: &mut Facts| facts.missing_directories = vec![PathBuf::from("/run/user/1000/coco")];
     assert!(consented(whole, AtHome::Refused, elsewhere).is_ok());
 }
