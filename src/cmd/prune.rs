@@ -24,7 +24,8 @@ use crate::{term, tools};
 /// that have no coco file. What can't be removed is reported, and the rest goes on.
 pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
     let mut tally = Tally::default();
-    for kind in EngineKind::ALL {
+    let used: Vec<EngineKind> = EngineKind::ALL.iter().copied().filter(|kind| is_used(world, *kind)).collect();
+    for kind in &used {
         let volumes = kind.volumes(&world.directories);
         for name in tools_in(&volumes.root()) {
             let (own, record) = (volumes.tool(&name), volumes.record(&name));
@@ -52,7 +53,7 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
             Err(InUse) => term::say("skip: runtimes are being installed"),
         }
     }
-    for kind in EngineKind::ALL {
+    for kind in &used {
         if let Err(error) = remove_from_engine(world, *kind) {
             error.report();
             tally.failed += 1;
@@ -63,13 +64,14 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
     reported(tally.failed)
 }
 
+/// Whether coco has installed or built anything with an engine.
+fn is_used(world: &World, kind: EngineKind) -> bool {
+    world.directories.volumes.join(kind.program()).exists() || !image::built(world, kind).is_empty()
+}
+
 /// What coco has left in an engine that it has used: containers of a start or a build that was killed, and images that
 /// nothing uses.
 fn remove_from_engine(world: &World, kind: EngineKind) -> Result<(), Error> {
-    let used = world.directories.volumes.join(kind.program()).exists() || !image::built(world, kind).is_empty();
-    if !used {
-        return Ok(());
-    }
     let Some(engine) = engine_of(world, kind)? else { return Ok(()) };
     let never_started = exec::remove_orphaned_containers(Client::of(&engine), &world.directories.runtime, None);
     let Removed { containers, images } = image::remove_unused(world, &engine);

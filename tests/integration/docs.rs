@@ -168,8 +168,18 @@ fn every_variable_is_documented() {
 #[test]
 fn every_file_that_the_documents_name_exists() {
     let mut named = 0;
-    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/config.md", "docs/mutants.md"]
-    {
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/config.md",
+        "docs/from-the-bash-coco.md",
+        "docs/mutants.md",
+        "docs/threats.md",
+        "fuzz/README.md",
+    ] {
         for word in in_backticks(&document(name)) {
             let is_path = [".rs", ".sh", ".md"].iter().any(|end| word.ends_with(end));
             if !is_path || word.contains([' ', '*']) || word.contains("NAME") {
@@ -181,4 +191,22 @@ fn every_file_that_the_documents_name_exists() {
         }
     }
     assert!(named > 30, "{named}");
+}
+
+/// `file.rs` `function`, as docs/mutants.md writes them.
+#[test]
+fn every_function_that_the_mutants_name_exists() {
+    let mut named = 0;
+    for row in document("docs/mutants.md").lines().filter(|line| line.starts_with("| `")) {
+        let words = in_backticks(row.split('|').nth(1).unwrap());
+        let [file, function] = &words[..] else { continue };
+        let name = function.rsplit("::").next().unwrap();
+        if !file.ends_with(".rs") || !name.starts_with(|letter: char| letter.is_ascii_lowercase()) {
+            continue;
+        }
+        named += 1;
+        let source = document(&format!("src/{file}"));
+        assert!(source.contains(&format!("fn {name}(")), "docs/mutants.md names {file} {name}");
+    }
+    assert!(named > 8, "{named}");
 }

@@ -287,3 +287,31 @@ fn prune_removes_images_that_nothing_uses() {
     assert_eq!(asked.len(), 2);
     assert!(asked.iter().all(|call| call.has("--filter=dangling=true")), "{asked:?}");
 }
+
+/// Beside a run that builds the same stage, whose container it would otherwise remove.
+#[test]
+fn a_rebuild_waits_for_who_builds_the_stage() {
+    let world = world();
+    run(&world, "probe");
+    let lock = fs::File::open(world.path("state/coco/images/podman-base.lock")).unwrap();
+    lock.lock().unwrap();
+    world.forget_calls();
+    let ended = std::thread::scope(|scope| {
+        let rebuilding = scope.spawn(|| world.coco(["rebuild"]));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let meanwhile = asked(&world);
+        assert!(!meanwhile.contains(&"build".to_owned()), "{meanwhile:?}");
+        drop(lock);
+        rebuilding.join().unwrap().exits(0)
+    });
+    assert!(ended.stderr.contains("coco: waiting for another coco that builds the image for base\n"), "{ended:?}");
+}
+
+/// Any other answer than that it is not there is no reason to fetch it.
+#[test]
+fn a_base_that_the_engine_can_not_tell_of_is_not_pulled() {
+    let world = world();
+    fs::write(world.path("confused"), "Error: database is locked\n").unwrap();
+    world.coco(["run", "probe"]).fails(126, "podman can't tell whether it has the image: Error: database is locked");
+    assert!(!asked(&world).contains(&"pull".to_owned()));
+}

@@ -130,3 +130,16 @@ fn caches_of_isolated_runtimes_go_too() {
     assert!(!cache.exists(), "{ended:?}");
     assert!(runtime.exists());
 }
+
+/// One engine that can't be asked keeps nothing else back, and one that was never used is not asked at all.
+#[test]
+fn an_engine_that_can_not_be_asked_does_not_stop_it() {
+    let mut world = World::with_probe();
+    world.engine("docker", 0);
+    world.set("DOCKER_HOST", "tcp://198.51.100.1:2375");
+    world.coco(["prune"]).exits(0);
+    let caches = ["podman", "docker"].map(|engine| fill(&world, &format!("{engine}/probe/cache"), MEBIBYTE));
+    let ended = world.coco(["prune"]).fails(1, "DOCKER_HOST: ");
+    assert!(!caches.iter().any(|cache| cache.exists()) && freed(ended.text()) > 1.9, "{ended:?}");
+    assert!(world.calls().is_empty());
+}
