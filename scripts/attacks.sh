@@ -21,7 +21,8 @@ for target in lib laws integration; do
     sed -n "s/^test \(.* \.\.\. \)/test $prefix\1/p" "$work/$target" >>"$work/log"
     { grep '^test result' "$work/$target" || true; } | sed "s/^/$target: /"
 done
-"$@" test --locked --test attacks | tee "$work/attacks" || code=${PIPESTATUS[0]}
+# Signals that a caller in the background ignores (bash ignores SIGINT there) are ignored by all that it starts.
+env --default-signal=INT,QUIT,HUP,TERM "$@" test --locked --test attacks | tee "$work/attacks" || code=${PIPESTATUS[0]}
 cat "$work/attacks" >>"$work/log"
 
 # An attack is as good as the worst of its tests.
