@@ -55,7 +55,11 @@ pub fn lock_shared(path: &Path) -> Result<Lock, Error> {
 /// in between: then it is made again.
 pub fn make_in_use(path: &Path) -> Result<Lock, Error> {
     for _ in 0..100 {
-        make_private(path)?;
+        match make_private(path) {
+            // It was there, and was removed before anybody could look what it is.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists && !is_other(path) => {}
+            made => made?,
+        }
         match lock_shared(path) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Ok(Lock(file)) if !is_at(&file, path) => {}
@@ -63,6 +67,11 @@ pub fn make_in_use(path: &Path) -> Result<Lock, Error> {
         }
     }
     Err(Error::io("keep", path)(io::Error::other("it is removed again and again")))
+}
+
+/// Whether something that is no directory is at that path.
+fn is_other(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir())
 }
 
 /// Whether what is open is what is at that path now.
