@@ -171,7 +171,7 @@ while True:
 /// Before, while and after init connects, and while connections are made.
 fn n19_killed_at_any_moment(world: &World, network: &Network) {
     let site = network.site();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::support::free_port();
     world.python("orphan-any", &json!({"allowed_hosts": [site.api.name], "ports": [format!("{port}:80")]}));
     let code = format!("{PROBE}\nwhile True:\n    tries('api', https, sys.argv[1])");
     let mut reached = 0;

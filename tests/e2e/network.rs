@@ -1,20 +1,20 @@
 //! Ports that a tool listens on.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{Background, World, each_engine, until};
+use crate::support::{Background, World, each_engine, free_port, until};
 
 each_engine!(a_published_port_answers_on_loopback);
 
 fn a_published_port_answers_on_loopback(world: &World) {
     let project = world.project("ports");
     world.write(project.join("index.html"), "served");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     world.python(
         "server",
         &json!({"network": "default", "ports": [format!("{port}:8000")], "mounts": [{"src": ".", "dst": "/workspace"}]}),

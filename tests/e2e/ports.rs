@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::network::{Network, each_engine_with_network};
 use crate::support::probe::PROBE;
-use crate::support::{Background, World, until};
+use crate::support::{Background, World, free_port, until};
 
 each_engine_with_network!(
     a_port_without_any_network,
@@ -18,11 +18,6 @@ each_engine_with_network!(
     ports_of_the_environment,
     many_connections_inwards,
 );
-
-/// A port of this machine that nobody listens on.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// Starts a tool that publishes ports, and waits until it listens.
 fn start(world: &World, tool: &str, file: &Value, code: &str) -> Background {

@@ -1,5 +1,6 @@
 //! The structure of `src/`: no circle of rooms, nothing impure where a module says that it is pure, no file and no
-//! function that grew past its bound without a reason, and one library for each kind of system call.
+//! function that grew past its bound without a reason, and one library for each kind of system call. Tests may be longer:
+//! a file of them is a list of cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

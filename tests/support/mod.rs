@@ -139,6 +139,30 @@ pub struct World {
     _lock: File,
 }
 
+/// A port that nobody listens on, for a server that another process starts later. Not one that the kernel gives out:
+/// until then it may give it to somebody else.
+pub fn free_port() -> u16 {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+    use std::sync::atomic::AtomicU16;
+    // Below the kernel's own (ip_local_port_range), and another one for each process of tests.
+    const PORTS: std::ops::Range<u16> = 10_000..30_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id().wrapping_mul(131) % 20_000).unwrap();
+    loop {
+        let number = (first + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000) % 20_000;
+        let port = PORTS.start + number;
+        let is_free = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+            && TcpListener::bind((Ipv6Addr::LOCALHOST, port)).map_or_else(
+                // No IPv6 here.
+                |error| error.kind() != std::io::ErrorKind::AddrInUse,
+                |_| true,
+            );
+        if is_free {
+            return port;
+        }
+    }
+}
+
 /// The binary under test.
 pub fn binary() -> PathBuf {
     variable("COCO_TEST_BINARY").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/coco"), PathBuf::from)
