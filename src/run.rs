@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use crate::engine::discover;
 use crate::engine::helpers::{self, Start};
 use crate::error::{self, Error};
-use crate::exec::{self, Outcome};
-use crate::explain;
+use crate::exec::{self, Ended, Outcome};
+use crate::explain::{self, WITHOUT_LANDLOCK};
 use crate::facts::Facts;
 use crate::facts::autorun_scan::Extent;
-use crate::host::World;
+use crate::host::{World, kernel};
 use crate::install;
 use crate::names::ToolName;
 use crate::network::log::Summary;
@@ -68,11 +68,14 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
         if world.is_on("COCO_DEBUG") {
             term::print_lines(&explain::plan("run phase", &plan));
         }
-        let (outcome, summary) = exec::run(&plan, world.parent)?;
+        let Ended { outcome, network, without_landlock } = exec::run(&plan, world.parent)?;
+        if without_landlock {
+            warn_of_missing_landlock(world)?;
+        }
         match outcome {
             Outcome::Exited(code) => {
                 warn_of_planted_files(world, &tool, &facts);
-                report_network(world, &tool, &summary, mode);
+                report_network(world, &tool, &network, mode);
                 return Ok(code);
             }
             Outcome::EngineFailed(code)
@@ -115,6 +118,14 @@ fn warn_of_planted_files(world: &World, tool: &Tool, facts: &Facts) {
         let words = "made more directories than coco scans for what may run on your machine";
         term::note("warning", &format!("{} {words}: check them yourself", tool.name));
     }
+}
+
+/// Tells, once per boot, that rights are bound to mounts alone.
+fn warn_of_missing_landlock(world: &World) -> Result<(), Error> {
+    if kernel::record_missing_landlock(world)? {
+        term::note("warning", &format!("{WITHOUT_LANDLOCK} (told once per boot; see SECURITY.md)"));
+    }
+    Ok(())
 }
 
 /// Tells what was denied, and what a learning run has learnt. An editor that reads standard error can ask

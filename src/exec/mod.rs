@@ -56,8 +56,19 @@ pub enum Outcome {
     EngineFailed(u8),
 }
 
-/// Runs the tool, with the caller's own standard streams; also tells what its network was used for.
-pub fn run(plan: &Plan, parent: u32) -> Result<(Outcome, Summary), Error> {
+/// What is known of a run after its end.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What its network was used for.
+    pub network: Summary,
+    /// Whether the kernel had no Landlock for it.
+    pub without_landlock: bool,
+}
+
+/// Runs the tool, with the caller's own standard streams.
+pub fn run(plan: &Plan, parent: u32) -> Result<Ended, Error> {
     let mut command = engine_command(plan);
     let pump = match plan.streams {
         // The engine's client reads the terminal and sets it raw, so it shares coco's place in the
@@ -85,7 +96,8 @@ pub fn run(plan: &Plan, parent: u32) -> Result<(Outcome, Summary), Error> {
     session.progress =
         Some(Progress::new("", format!("waiting for {} to start the sandbox", term::path(&plan.program))));
     session.wait()?;
-    let summary = session.finish_network();
+    let network = session.finish_network();
+    let without_landlock = session.end.without_landlock;
     let outcome = match std::mem::take(&mut session.end) {
         End { refused: Some((message, hint)), .. } => return Err(Error::Sandbox { message, hint }),
         End { cancelled: Some(signal), .. } => Outcome::Exited(signal_code(signal)),
@@ -94,7 +106,7 @@ pub fn run(plan: &Plan, parent: u32) -> Result<(Outcome, Summary), Error> {
         End { status, .. } if exit_code(status) == control::EXIT_UNREACHABLE => return Err(unreachable()),
         End { status, .. } => Outcome::EngineFailed(exit_code(status)),
     };
-    Ok((outcome, summary))
+    Ok(Ended { outcome, network, without_landlock })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

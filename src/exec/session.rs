@@ -47,6 +47,7 @@ pub struct End {
     pub exited: Option<u8>,
     pub refused: Option<(String, String)>,
     pub installed: Option<Installed>,
+    pub without_landlock: bool,
     pub status: Option<ExitStatus>,
 }
 
@@ -255,6 +256,7 @@ impl<'a> Session<'a> {
             Message::Exited(code) => self.end.exited = Some(code),
             Message::Refused { message, hint } => self.end.refused = Some((message, hint)),
             Message::Installed(installed) => self.end.installed = Some(installed),
+            Message::WithoutLandlock => self.end.without_landlock = true,
         }
     }
 

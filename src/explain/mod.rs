@@ -9,4 +9,4 @@ mod policy;
 pub use network::{denied, denied_while_installing, learned, short_network};
 pub use permissions::{changes, grants};
 pub use plan::{placeholder_record, plan};
-pub use policy::{not_agreed, policy};
+pub use policy::{WITHOUT_LANDLOCK, not_agreed, policy};

@@ -11,6 +11,10 @@ use crate::plan::record::Record;
 use crate::policy::{Creation, Danger, Policy, Posture};
 use crate::term;
 
+/// What a kernel without Landlock means.
+pub const WITHOUT_LANDLOCK: &str = "this kernel has no Landlock: what is protected in a writable mount is protected by \
+                                    mounts alone, and two sandboxes that run at once can pass files to each other";
+
 /// The effective policy, a line for each grant.
 pub fn policy(job: &Job, record: Option<&Record>, file: &Path) -> String {
     let Job { policy, engine, .. } = *job;
@@ -61,6 +65,9 @@ pub fn policy(job: &Job, record: Option<&Record>, file: &Path) -> String {
     }
     for warning in job.warnings() {
         row("warning", warning);
+    }
+    if job.facts.landlock_is_missing {
+        row("warning", WITHOUT_LANDLOCK.to_owned());
     }
     row("engine", term::path(&engine.path));
     for (name, value) in engine.steering() {

@@ -8,6 +8,7 @@ use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
 use crate::host::World;
 use crate::host::directories::check_outside_projects;
+use crate::host::kernel;
 use crate::host::project::{current_directory, project_of};
 use crate::host::search_path::search_path;
 use crate::network::upstream::Upstream;
@@ -69,6 +70,8 @@ pub struct Facts {
     pub upstream: Upstream,
     /// The program that looks names up as all of this machine does, name services included.
     pub getent: Option<PathBuf>,
+    /// Whether a sandbox of this boot had no Landlock.
+    pub landlock_is_missing: bool,
 }
 
 /// What the user agreed to.
@@ -171,6 +174,7 @@ impl Facts {
             upstream: upstream(world),
             getent: search_path(world, "getent")?,
             cwd,
+            landlock_is_missing: kernel::landlock_is_missing(world),
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::term;
 
 pub mod directories;
 mod home;
+pub mod kernel;
 pub mod project;
 pub mod search_path;
 pub mod volumes;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use super::{Refusal, capabilities, clean_command, search_path, seccomp, supervise, which};
+use super::{Refusal, capabilities, clean_command, confine, search_path, supervise, which};
 use crate::protocol::control::{self, Installed, Launch, Message};
 use crate::rules::sandbox_paths::{CACHE_GUEST, DATA_GUEST, RUNTIMES_GUEST};
 use crate::term;
@@ -59,7 +59,7 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Installs runtimes: mise's own downloads, no package code.
 pub fn runtimes(launch: &Launch, specifiers: &[OsString], coco: &mut UnixStream) -> Result<u8, Refusal> {
-    seccomp::apply(&launch.ancestors)?;
+    confine(launch, coco)?;
     let mise = Mise { launch, data: RUNTIMES_GUEST };
     let mut installed = Installed::default();
     for specifier in specifiers {
@@ -83,7 +83,7 @@ pub fn tool(
         capabilities::drop_all(user)?;
     }
     // Not before: dpkg unpacks setuid files.
-    seccomp::apply(&launch.ancestors)?;
+    confine(launch, coco)?;
     let mise = Mise { launch, data: DATA_GUEST };
     let mut installed = Installed::default();
     for specifier in specifiers {

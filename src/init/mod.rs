@@ -17,6 +17,7 @@ use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, WaitOptions, getpgrp, set_dumpable_behavior, umask, wait};
 use rustix::termios::tcsetpgrp;
 
+use self::landlock::Landlock;
 use crate::error::EXIT_FAILURE;
 use crate::protocol::control::{self, Launch, Message, Streams, Task};
 use crate::rules::sandbox_paths::{HOME_GUEST, INIT_GUEST, SOCKET_GUEST};
@@ -26,6 +27,7 @@ mod capabilities;
 mod checks;
 pub mod dns;
 mod install;
+mod landlock;
 mod network;
 mod seccomp;
 
@@ -136,8 +138,8 @@ fn run(
             command
         }
     };
-    // Last: the threads of the network, which run by now, go on without it.
-    seccomp::apply(&launch.ancestors)?;
+    // Last: the threads of the network, which run by now, go on without them.
+    confine(launch, coco)?;
     // A group of its own: a signal for the tool's group must not reach init, and a terminal's stop key works only in a
     // group whose parent is outside of it.
     let child = command.args(arguments).process_group(0).spawn();
@@ -147,6 +149,18 @@ fn run(
     let code = supervise(&child, coco);
     let _ = control::send(coco, &Message::Exited(code).encode());
     Ok(code)
+}
+
+/// Gives up what the tool must not have: writing where nothing is granted, and system calls.
+fn confine(launch: &Launch, coco: &mut UnixStream) -> Result<(), Refusal> {
+    match landlock::restrict(launch)? {
+        Landlock::Enforced => {}
+        Landlock::Missing => {
+            // Told once per boot; without coco, nobody hears it.
+            let _ = control::send(coco, &Message::WithoutLandlock.encode());
+        }
+    }
+    seccomp::apply(&launch.ancestors)
 }
 
 /// The second stage with a terminal: puts its own group into the foreground before the tool can read, and becomes the

@@ -19,7 +19,7 @@ use crate::policy::{Cover, Creation, RunNetwork};
 use crate::protocol::control::{Launch, NetworkRole, Streams};
 use crate::rules::sandbox_paths::{
     CA_GUEST, CACHE_GUEST, DATA_GUEST, HOME_GUEST, INIT_GUEST, NETWORK_GUEST, RUNTIMES_GUEST, SOCKET_GUEST,
-    XAUTHORITY_GUEST,
+    TEMPORARY_GUESTS, XAUTHORITY_GUEST,
 };
 
 /// A bind mount for the engine.
@@ -50,6 +50,7 @@ pub struct Builder<'a> {
     pub directories: Vec<PathBuf>,
     pub in_use: Vec<PathBuf>,
     mount_points: Vec<OsString>,
+    writable: Vec<OsString>,
     network_role: NetworkRole,
     proxy: Option<Orders>,
 }
@@ -58,6 +59,8 @@ pub struct Builder<'a> {
 pub struct Collected {
     /// Every mount that was asked for, by its place inside.
     pub mount_points: Vec<OsString>,
+    /// Those of them that bring something of the host's that may be written.
+    pub writable: Vec<OsString>,
     /// What init does about the network.
     pub network_role: NetworkRole,
 }
@@ -73,6 +76,7 @@ impl<'a> Builder<'a> {
             directories: Vec::new(),
             in_use: Vec::new(),
             mount_points: Vec::new(),
+            writable: Vec::new(),
             network_role: NetworkRole::Absent,
             proxy: None,
         }
@@ -188,7 +192,7 @@ impl<'a> Builder<'a> {
 
     /// The directories that a tool may write and that end with the container.
     pub fn temporary_directories(&mut self) {
-        for dst in ["/tmp", "/var/tmp", HOME_GUEST] {
+        for dst in TEMPORARY_GUESTS.iter().chain(&[HOME_GUEST]) {
             self.tmpfs(dst);
         }
     }
@@ -222,6 +226,10 @@ impl<'a> Builder<'a> {
         let fields: Vec<OsString> = fields.iter().map(|field| csv_field(field)).collect();
         self.option(joined("--mount=", &fields.join(OsStr::new(","))));
         self.mount_points.push(bind.dst.into());
+        match bind.access {
+            Access::ReadOnly => {}
+            Access::ReadWrite => self.writable.push(bind.dst.into()),
+        }
     }
 
     /// The path itself, or a link to it where the engine can't carry the path: engines keep paths as JSON
@@ -302,7 +310,11 @@ impl<'a> Builder<'a> {
             program: engine.path.clone(),
             arguments: self.arguments,
             environment: engine.environment.clone(),
-            launch: launch(Collected { mount_points: self.mount_points, network_role: self.network_role }),
+            launch: launch(Collected {
+                mount_points: self.mount_points,
+                writable: self.writable,
+                network_role: self.network_role,
+            }),
             run_directory: self.run_directory,
             run_files: self.run_files,
             directories: self.directories,

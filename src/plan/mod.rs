@@ -145,6 +145,7 @@ pub fn run(job: &Job, image: &Image, record: &Record, arguments: &[OsString]) ->
         environment,
         path: record.path.iter().map(OsString::from).collect(),
         ancestors: facts.ancestors.clone(),
+        writable: collected.writable,
         network_role: collected.network_role,
         task: Task::Run { program: policy.program.as_str().into(), arguments: arguments.to_vec(), terminal: streams },
     })
@@ -282,6 +283,7 @@ fn install_launch(job: &Job, enclosure: Enclosure, runtimes: &Installed, task: T
         environment,
         path: runtimes.path.iter().map(OsString::from).collect(),
         ancestors: Vec::new(),
+        writable: collected.writable,
         network_role: collected.network_role,
         task,
     }

@@ -98,7 +98,7 @@ fn text(plan: &Plan) -> String {
     for argument in &plan.arguments {
         writeln!(text, "{}", argument.as_bytes().escape_ascii().to_string().replace("\\\"", "\"")).unwrap();
     }
-    let Launch { expect, umask, workdir, environment, path, ancestors, network_role, task } = &plan.launch;
+    let Launch { expect, umask, workdir, environment, path, ancestors, writable, network_role, task } = &plan.launch;
     text.push_str("\n# what init is told\n");
     let Expect { owner, enclosure, network, mounts, trees, empty, namespaces, identities } = expect;
     writeln!(text, "expect owner {owner} {enclosure:?} {network:?}").unwrap();
@@ -123,6 +123,7 @@ fn text(plan: &Plan) -> String {
         writeln!(text, "path {directory:?}").unwrap();
     }
     writeln!(text, "ancestors {ancestors:?}").unwrap();
+    writeln!(text, "writable {writable:?}").unwrap();
     writeln!(text, "{network_role:?}\n{task:?}").unwrap();
     text.push_str("\n# what is done around it\n");
     writeln!(text, "run directory {}\nstreams {:?}", plan.run_directory.display(), plan.streams).unwrap();

@@ -26,6 +26,7 @@ impl Launch {
         out.list(&values);
         out.list(&self.path);
         out.numbers(&self.ancestors);
+        out.list(&self.writable);
         out.network_role(&self.network_role);
         out.task(&self.task);
         out.0
@@ -49,6 +50,7 @@ impl Launch {
             environment: names.into_iter().zip(values).collect(),
             path: rest.list()?,
             ancestors: rest.numbers()?,
+            writable: rest.list()?,
             network_role: rest.network_role()?,
             task: rest.task()?,
         };
@@ -78,6 +80,7 @@ impl Message {
                 out.list(&installed.environment.iter().map(|(name, _)| OsString::from(name)).collect::<Vec<_>>());
                 out.list(&installed.environment.iter().map(|(_, value)| OsString::from(value)).collect::<Vec<_>>());
             }
+            Message::WithoutLandlock => out.number(5),
         }
         out.0
     }
@@ -104,6 +107,7 @@ impl Message {
                     })
                 })?
             }
+            5 => Message::WithoutLandlock,
             _ => return None,
         };
         rest.0.is_empty().then_some(message)

@@ -36,6 +36,8 @@ pub struct Launch {
     pub path: Vec<OsString>,
     /// Processes outside that seem to be alive when the tool asks with signal 0, and can't be signalled otherwise.
     pub ancestors: Vec<u32>,
+    /// Places of the host's that a run may write, beside what ends with the sandbox.
+    pub writable: Vec<OsString>,
     /// What init does about the network.
     pub network_role: NetworkRole,
     /// What to do.
@@ -157,6 +159,8 @@ pub enum Message {
     },
     /// The installation succeeded.
     Installed(Installed),
+    /// The sandbox has no Landlock: rights are bound to mounts alone.
+    WithoutLandlock,
 }
 
 /// What was installed.

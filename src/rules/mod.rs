@@ -5,4 +5,5 @@ pub mod egress;
 pub mod engine_options;
 pub mod host_paths;
 pub mod sandbox_paths;
+pub mod syscalls;
 pub mod variables;

@@ -19,6 +19,11 @@ pub const DATA_GUEST: &str = "/coco/data";
 pub const RUNTIMES_GUEST: &str = "/coco/runtimes";
 /// The home inside.
 pub const HOME_GUEST: &str = "/root";
+/// Directories that end with the sandbox, beside home.
+pub const TEMPORARY_GUESTS: &[&str] = &["/tmp", "/var/tmp"];
+/// Where a process may make sockets and pipes for others to find: what ends with the sandbox and lies beside nothing of the
+/// host's. Anywhere else two sandboxes could meet.
+pub const MEETING_GUESTS: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 /// The cache inside, below home.
 pub const CACHE_GUEST: &str = "/root/.cache";
 /// Where the tool starts when nothing of the project is mounted.

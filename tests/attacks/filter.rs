@@ -20,7 +20,7 @@ each_engine!(
 );
 
 /// What the probes here share: one line for each try, with the error's name.
-const TRIES: &str = "
+pub const TRIES: &str = "
 import ctypes, errno, fcntl, mmap, os, platform, stat, sys
 LIBC = ctypes.CDLL(None, use_errno=True)
 X86 = platform.machine() == 'x86_64'
@@ -43,24 +43,26 @@ def new(name):
 ";
 
 /// Runs a probe as a tool in a new project, and in a bare container of the engine: the control.
-fn inside_and_bare(world: &World, tool: &str, probe: &str) -> ((Answers, PathBuf), (Answers, PathBuf)) {
+pub fn inside_and_bare(world: &World, tool: &str, probe: &str) -> ((Answers, PathBuf), (Answers, PathBuf)) {
+    inside_and_bare_with(world, tool, probe, &[])
+}
+
+/// The same, with more options for the bare container.
+pub fn inside_and_bare_with(
+    world: &World,
+    tool: &str,
+    probe: &str,
+    options: &[&str],
+) -> ((Answers, PathBuf), (Answers, PathBuf)) {
     let code = format!("{TRIES}{probe}");
     let (project, control) = (world.project(tool), world.project("control"));
     world.python(tool, &json!({"mounts": [{"src": ".", "dst": "/workspace", "opts": "rw"}]}));
     let inside = Answers::of(&world.coco_in(&project, ["run", tool, "-c", &code]));
     let volume = format!("--volume={}:/workspace", control.display());
-    let bare = Answers::of(&world.engine([
-        "run",
-        "--rm",
-        "--pull=never",
-        "--network=none",
-        &volume,
-        "--workdir=/workspace",
-        "--entrypoint=python3",
-        "localhost/coco:python",
-        "-c",
-        &code,
-    ]));
+    let mut arguments = vec!["run", "--rm", "--pull=never", "--network=none", &volume, "--workdir=/workspace"];
+    arguments.extend(options);
+    arguments.extend(["--entrypoint=python3", "localhost/coco:python", "-c", &code]);
+    let bare = Answers::of(&world.engine(arguments));
     ((inside, project), (bare, control))
 }
 
@@ -111,7 +113,7 @@ tries('allow open', call, 257 if X86 else 56, HERE, b'program', os.O_RDONLY, 0o7
 tries('allow open directory', call, 257 if X86 else 56, HERE, b'shared', os.O_RDONLY | os.O_DIRECTORY, 0o7777)
 tries('allow create', os.open, 'plain', create, 0o755)
 tries('allow temporary', put, 0o644)
-tries('allow mknod', os.mknod, 'pipe', stat.S_IFIFO | 0o644)
+tries('allow mknod', os.mknod, '/tmp/pipe', stat.S_IFIFO | 0o644)
 ";
     let ((inside, project), (bare, control)) = inside_and_bare(world, "setuid-files", probe);
     let denied = if cfg!(target_arch = "x86_64") { 12 } else { 8 };

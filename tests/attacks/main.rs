@@ -31,6 +31,8 @@ mod http;
 #[cfg(test)]
 mod install;
 #[cfg(test)]
+mod kernel;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod names;

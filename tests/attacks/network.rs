@@ -112,7 +112,7 @@ fn n1_to_n4_nothing_answers(world: &World) {
         format!("metadata: {unreachable}"),
         format!("resolver: {unreachable}"),
         "raw: PermissionError".to_owned(),
-        "packet: PermissionError".to_owned(),
+        "packet: Address family not supported by protocol".to_owned(),
         "interfaces: ['lo']".to_owned(),
         "fast".to_owned(),
     ];
@@ -164,12 +164,16 @@ except OSError as error:
     world.python("abstract-default", &json!({"network": "default"}));
     let open = world.coco(["run", "abstract-default", "-c", code, &name]).succeeds().text();
     assert_eq!(open, "ConnectionRefusedError");
-    // The control: with the host's network, and consent to it, the socket answers.
+    // Even with the host's network, and consent to it, its processes are not the tool's to speak to.
     world.python("abstract-host", &json!({"network": "host"}));
     world.coco(["run", "abstract-host", "-c", code, &name]).exits(125).complains("host's own network");
     world.coco(["allow", "abstract-host"]).succeeds();
     let granted = world.coco(["run", "abstract-host", "-c", code, &name]).succeeds().text();
-    assert_eq!(granted, "connected");
+    assert_eq!(granted, "PermissionError");
+    // The control: a bare container with the host's network is answered.
+    let mut bare = vec!["run", "--rm", "--pull=never", "--network=host", "--entrypoint=python3"];
+    bare.extend(["localhost/coco:python", "-c", code, &name]);
+    assert_eq!(world.engine(bare).succeeds().text(), "connected");
 }
 
 /// N24: a project's .envrc can set the variable, so nobody may miss it.

@@ -47,9 +47,9 @@ def talks(kind, path):
         return 'connected'
 kinds = {'stream': socket.SOCK_STREAM, 'packets': socket.SOCK_SEQPACKET, 'datagrams': socket.SOCK_DGRAM}
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-listener.bind('/workspace/own.sock')
+listener.bind('/tmp/own.sock')
 listener.listen()
-tries('control', talks, socket.SOCK_SEQPACKET, '/workspace/own.sock')
+tries('control', talks, socket.SOCK_SEQPACKET, '/tmp/own.sock')
 for what, kind in kinds.items():
     tries('talk ' + what, talks, kind, '/run/coco/network.sock')
 for name in sorted(os.listdir('/run/coco')):
@@ -68,7 +68,7 @@ def steal(number):
     return 'stolen'
 for number in range(3, 16):
     tries(f'steal {number}', steal, number)
-for what, how in {'remove': os.unlink, 'replace': lambda path: os.rename('/workspace/own.sock', path), 'mode': lambda path: os.chmod(path, 0o777)}.items():
+for what, how in {'remove': os.unlink, 'replace': lambda path: os.rename('/tmp/own.sock', path), 'mode': lambda path: os.chmod(path, 0o777)}.items():
     tries('file ' + what, how, '/run/coco/network.sock')
 own = [os.readlink('/proc/self/fd/' + name) for name in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + name)]
 print('own sockets:', [name for name in own if name.startswith('socket:')] == [f'socket:[{os.fstat(listener.fileno()).st_ino}]'])

@@ -25,7 +25,7 @@ pub mod servers;
 mod setup;
 
 pub use outcome::{Unusable, does_not_apply, in_world, is_impossible, settled};
-pub use processes::{Background, Run, marker, processes_with, run, run_with, until};
+pub use processes::{Background, Run, ended, marker, processes_with, run, run_with, until};
 
 /// The longest that one command may take, an image's build included.
 const LONGEST: Duration = Duration::from_secs(1200);

@@ -23,6 +23,7 @@ fn launch() -> Launch {
         environment: vec![("A".into(), OsString::from_vec(b"\xff\n".to_vec()))],
         path: vec!["/coco/data/bin".into()],
         ancestors: vec![4242, u32::MAX],
+        writable: vec!["/workspace".into()],
         network_role: NetworkRole::Names(Reach::Hosts(vec![HostPattern::new("*.example.com:8443").unwrap()])),
         task: Task::Run {
             program: "x".into(),
