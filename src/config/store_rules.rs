@@ -6,7 +6,7 @@ use crate::rules::variables::{PassThrough, pass_through};
 
 /// Why a coco file can't be in a store, if it can't.
 pub fn unfit_for_store(file: &CocoFile) -> Option<JsonError> {
-    dangerous(file).or_else(|| steered(file)).or_else(|| left_open(file))
+    dangerous(file).or_else(|| steered(file)).or_else(|| left_open(file)).or_else(|| published(file))
 }
 
 fn refuse(place: &str, what: &str, hint: &str) -> JsonError {
@@ -40,6 +40,12 @@ fn steered(file: &CocoFile) -> Option<JsonError> {
             "set a fixed value under \"env\", or leave it out",
         )),
     })
+}
+
+/// A port that other machines reach.
+fn published(file: &CocoFile) -> Option<JsonError> {
+    let position = file.ports.iter().position(|port| !port.address.is_loopback())?;
+    Some(refuse(&format!("/ports/{position}"), "a port that other machines reach", "leave its address out"))
 }
 
 /// A mount that is writable by the format's default. Who reads a store's file need not know that.

@@ -44,12 +44,15 @@ fn a_file_of_a_store_says_what_it_leaves_to_nobody() {
     for (rest, place, words) in [
         (r#""mounts": [{"src": ".", "opts": "ro"}, {"src": "~/x"}]"#, "/mounts/1", "neither \"ro\" nor \"rw\""),
         (r#""mounts": [{"src": ".", "opts": "z"}]"#, "/mounts/0", "neither \"ro\" nor \"rw\""),
+        (r#""ports": ["8080:80", "0.0.0.0:8081:80"]"#, "/ports/1", "a port that other machines reach"),
+        (r#""ports": ["[::]:8081:80"]"#, "/ports/0", "a port that other machines reach"),
         (r#""env_passthrough": ["TERM", "NODE_OPTIONS"]"#, "/env_passthrough/1", "the user's NODE_OPTIONS: node"),
     ] {
         let error = unfit(rest).unwrap();
         assert!(error.pointer == place && error.message.contains(words), "{rest}: {error:?}");
     }
     assert_eq!(unfit(r#""mounts": [{"src": ".", "opts": "rw"}], "env": {"NODE_OPTIONS": "-x"}"#), None);
+    assert_eq!(unfit(r#""ports": ["8080:80", "[::1]:8081:80"]"#), None);
 }
 
 #[test]
