@@ -2,7 +2,7 @@
 //! when its record says that it is there.
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -148,10 +148,24 @@ fn phases(
         runtimes = checked(exec::install(&plan::install_runtimes(job, image), tool, log, network)?)?;
     }
     let plan = plan::install_tool(job, image, data, &runtimes, pinned);
-    let mut installed = checked(exec::install(&plan, tool, log, network)?)?;
+    // What another version has left there could decide what this one is.
+    let cache = job.volumes().install_cache(&policy.tool);
+    empty(&cache)?;
+    let ended = exec::install(&plan, tool, log, network);
+    // What can't be removed now keeps the next installation from starting.
+    let _ = empty(&cache);
+    let mut installed = checked(ended?)?;
     installed.path.extend(runtimes.path);
     installed.environment.splice(0..0, runtimes.environment);
     Ok(installed)
+}
+
+/// Removes a directory that may be missing.
+fn empty(directory: &Path) -> Result<(), Error> {
+    match remove_tree(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", directory)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// An engine's failure, with the helper that it misses.

@@ -119,3 +119,20 @@ fn prune_waits_for_installations() {
     assert_eq!(world.coco(["prune"]).exits(0).stderr, "");
     assert!(!own.join("data-1").exists() && !own.join("install-cache").exists() && !shared.exists());
 }
+
+/// A package manager's cache decides what it installs.
+#[test]
+fn an_installation_finds_nothing_of_an_earlier_one() {
+    let world = World::new();
+    world.tool("probe", r#"{"tool": "npm:probe"}"#);
+    let cache = world.path("data/coco/volumes/podman/probe/install-cache");
+    fs::create_dir_all(cache.join("deep")).unwrap();
+    fs::write(cache.join("deep/planted"), "x").unwrap();
+    let root = world.path("").to_str().unwrap().trim_end_matches('/').to_owned();
+    let script = "#!/bin/sh\n/bin/ls -A 'CACHE' > 'ROOT/seen'\n: > 'CACHE/new'\nexit 9\n";
+    let script = script.replace("CACHE", cache.to_str().unwrap()).replace("ROOT", &root);
+    write_program(&world.path("engines/podman"), &script);
+    world.coco(["run", "probe"]).fails(126, "could not start the sandbox");
+    assert_eq!(fs::read_to_string(world.path("seen")).unwrap(), "", "the installation had it empty");
+    assert!(!cache.exists(), "and leaves nothing to the next one");
+}
