@@ -11,7 +11,7 @@ use super::{Engine, EngineKind};
 use crate::error::Error;
 use crate::host::World;
 use crate::host::project::{current_directory, projects_of};
-use crate::host::search_path::search_path;
+use crate::host::search_path::{search_path, trusted_path};
 use crate::rules::host_paths::SYSTEM_PROGRAM_DIRECTORIES;
 use crate::rules::variables::{ENGINE_STEERING, EngineValue};
 use crate::term;
@@ -45,7 +45,7 @@ pub fn find_engine(world: &World) -> Result<Engine, Error> {
 pub fn engine_of(world: &World, kind: EngineKind) -> Result<Option<Engine>, Error> {
     let Some(path) = search_path(world, kind.program())? else { return Ok(None) };
     let engine = Engine::new(kind, path, world.uid, docker_socket_owner(world, kind));
-    let engine = engine.with_environment(&world.variables);
+    let engine = engine.with_environment(&world.variables, trusted_path(world));
     engine.steering().try_for_each(|(name, value)| check_owner(world, name, value))?;
     Ok(Some(engine))
 }
@@ -61,6 +61,15 @@ fn check_owner(world: &World, name: &OsStr, value: &OsStr) -> Result<(), Error> 
     let path = match known.value {
         EngineValue::Word => return Ok(()),
         EngineValue::Path => Path::new(value),
+        EngineValue::Bus => match bus_path(value) {
+            Some(path) => path,
+            None => {
+                return refuse(
+                    format!("{} is not a socket in the file system", term::os(value)),
+                    "unset it, or set it to unix:path=/run/user/ID/bus",
+                );
+            }
+        },
         EngineValue::Address => match value.as_bytes().strip_prefix(b"unix://") {
             Some(path) => Path::new(OsStr::from_bytes(path)),
             None => {
@@ -87,6 +96,14 @@ fn check_owner(world: &World, name: &OsStr, value: &OsStr) -> Result<(), Error> 
         return refuse(format!("{} belongs to another user", term::os(value)), "unset it, or name a file of yours");
     }
     Ok(())
+}
+
+/// The path of the one socket that a bus address names: `unix:path=PATH`, perhaps with a `guid`.
+fn bus_path(value: &OsStr) -> Option<&Path> {
+    let mut fields = value.as_bytes().strip_prefix(b"unix:path=")?.split(|byte| *byte == b',');
+    let path = fields.next()?;
+    let plain = !path.iter().any(|byte| matches!(byte, b';' | b'%')) && fields.all(|field| field.starts_with(b"guid="));
+    (plain && !value.as_bytes().contains(&b';')).then(|| Path::new(OsStr::from_bytes(path)))
 }
 
 /// The helpers of the engine's that its own words name and that are not where the engine looks; else those that a start

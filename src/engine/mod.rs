@@ -84,11 +84,13 @@ impl Engine {
         Engine { kind, path, mapping, environment: Vec::new() }
     }
 
-    /// The same with those of the caller's variables that its client gets.
+    /// The same with those of the caller's variables that its client gets, and this PATH: podman looks for its helpers there.
     #[must_use]
-    pub fn with_environment(mut self, variables: &BTreeMap<OsString, OsString>) -> Engine {
+    pub fn with_environment(mut self, variables: &BTreeMap<OsString, OsString>, path: OsString) -> Engine {
         let passed = variables.iter().filter(|(name, _)| name.to_str().is_some_and(is_passed_to_client));
         self.environment = passed.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.environment.retain(|(name, _)| name != "PATH");
+        self.environment.push(("PATH".into(), path));
         self
     }
 
@@ -123,10 +125,10 @@ mod tests {
             ("BUILDAH_ISOLATION", "chroot"),
         ];
         let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
-        let engine =
-            Engine::new(EngineKind::Podman, PathBuf::from("/usr/bin/podman"), 0, None).with_environment(&variables);
+        let engine = Engine::new(EngineKind::Podman, PathBuf::from("/usr/bin/podman"), 0, None)
+            .with_environment(&variables, "/usr/bin".into());
         let names: Vec<&str> = engine.environment.iter().map(|(name, _)| name.to_str().unwrap()).collect();
-        assert_eq!(names, ["DOCKER_HOST", "HOME", "LC_ALL"]);
+        assert_eq!(names, ["DOCKER_HOST", "HOME", "LC_ALL", "PATH"]);
         let steering: Vec<&str> = engine.steering().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(steering, ["DOCKER_HOST"]);
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::engine::Client;
 use super::guard::read_in_time;
 use crate::error::Error;
 
@@ -25,18 +26,19 @@ pub struct Fetched {
 }
 
 /// Fetches a file with curl, which ends with this process, and in time at the latest: curl's own limits don't
-/// reach a `file:` that blocks. The arguments are the caller's.
+/// reach a `file:` that blocks. `curl` is the client with its whole environment; the arguments are the caller's.
 pub fn fetch(
     program: &Path,
-    curl: &Path,
+    curl: Client<'_>,
     arguments: &[OsString],
     limit: usize,
     time: Duration,
 ) -> Result<Fetched, Error> {
-    let failed = |source| Error::Io { action: "run", path: curl.to_owned(), source };
+    let failed = |source| Error::Io { action: "run", path: curl.program.to_owned(), source };
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
     let mut command = Command::new(program);
-    command.arg0("coco-guard").arg(std::process::id().to_string()).arg(curl).args(arguments);
+    command.arg0("coco-guard").arg(std::process::id().to_string()).arg(curl.program).args(arguments);
+    command.env_clear().envs(curl.environment.iter().map(|(name, value)| (name, value)));
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
     // One byte over tells that there was more; closing the pipe then ends curl.

@@ -196,12 +196,15 @@ pub enum EngineValue {
     Path,
     /// A service's address.
     Address,
+    /// A message bus's address, which may name a program instead (sd-bus's `unixexec:`).
+    Bus,
     /// A name or option that means something in the user's own configuration.
     Word,
 }
 
 /// All variables that steer an engine. What is neither here nor in [`CLIENT_VARIABLES`] does not reach the
-/// client: `PODMAN_USERNS` for one.
+/// client: `PODMAN_USERNS` for one, and `STORAGE_OPTS`, which names programs that mount a container's root (storage.conf has
+/// the same options).
 pub const ENGINE_STEERING: &[EngineVariable] = &[
     EngineVariable { name: "CONTAINERS_CONF", value: EngineValue::Path },
     EngineVariable { name: "CONTAINERS_CONF_OVERRIDE", value: EngineValue::Path },
@@ -215,8 +218,7 @@ pub const ENGINE_STEERING: &[EngineVariable] = &[
     EngineVariable { name: "CONTAINER_CONNECTION", value: EngineValue::Word },
     EngineVariable { name: "DOCKER_CONTEXT", value: EngineValue::Word },
     EngineVariable { name: "DOCKER_API_VERSION", value: EngineValue::Word },
-    EngineVariable { name: "STORAGE_DRIVER", value: EngineValue::Word },
-    EngineVariable { name: "STORAGE_OPTS", value: EngineValue::Word },
+    EngineVariable { name: "DBUS_SESSION_BUS_ADDRESS", value: EngineValue::Bus },
 ];
 
 /// What every engine's client needs: to find its user's files, speak the user's language and reach the network.
@@ -236,7 +238,6 @@ pub const CLIENT_VARIABLES: &[&str] = &[
     "XDG_DATA_HOME",
     "XDG_STATE_HOME",
     "XDG_CACHE_HOME",
-    "DBUS_SESSION_BUS_ADDRESS",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "HTTP_PROXY",
@@ -244,6 +245,21 @@ pub const CLIENT_VARIABLES: &[&str] = &[
     "NO_PROXY",
     "http_proxy",
     "https_proxy",
+    "no_proxy",
+];
+
+/// What curl needs: to trust whom the user trusts, and to go by the user's proxy. Not `SSLKEYLOGFILE`, to which it would
+/// append.
+pub const CURL_VARIABLES: &[&str] = &[
+    "LANG",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
     "no_proxy",
 ];
 

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::exec;
 use crate::host::World;
 use crate::host::search_path::search_path;
+use crate::rules::variables::CURL_VARIABLES;
 
 /// The longest that one download may take, should curl's own limit of 20 s fail.
 const MAX_DURATION: Duration = Duration::from_secs(25);
@@ -56,7 +57,10 @@ pub fn download(world: &World, url: &str, limit: usize) -> Result<Vec<u8>, Fetch
         })
     })?;
     let arguments = arguments(world, url, limit);
-    let exec::Fetched { code, bytes, outcome } = exec::fetch(&world.program, &curl, &arguments, limit, MAX_DURATION)?;
+    let passed = world.variables.iter().filter(|(name, _)| CURL_VARIABLES.iter().any(|known| name == known));
+    let environment: Vec<_> = passed.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let client = exec::Client { program: &curl, environment: &environment };
+    let exec::Fetched { code, bytes, outcome } = exec::fetch(&world.program, client, &arguments, limit, MAX_DURATION)?;
     let mut outcome = outcome.split(' ');
     let mut field = || outcome.next().unwrap_or_default();
     let answered = [field(), field()].iter().any(|number| number.bytes().any(|byte| matches!(byte, b'1'..=b'9')));

@@ -121,6 +121,57 @@ fn the_first_good_entry_after_bad_ones_is_taken() {
     assert_eq!(world.calls().len(), 1);
 }
 
+/// podman looks for its helpers in its PATH, and runs some of them as root.
+#[test]
+fn the_engine_finds_no_helper_of_the_projects() {
+    let mut world = world();
+    world.recorder(&world.path("elsewhere/podman"), 3);
+    fs::create_dir_all(world.path("project/src")).unwrap();
+    fs::create_dir_all(world.path("other/node_modules/.bin")).unwrap();
+    for place in ["project/node_modules/.bin", "project/bin", "project/.venv/bin"] {
+        fs::create_dir_all(world.path(place)).unwrap();
+    }
+    symlink(world.path("project/bin"), world.path("linked")).unwrap();
+    let bad = ["project/node_modules/.bin", "project/bin", "project/.venv/bin", "other/node_modules/.bin", "linked"];
+    let good = [world.path("elsewhere"), PathBuf::from("/usr/bin"), PathBuf::from("/bin")];
+    let mut path = OsString::from(".:bin::");
+    path.push(std::env::join_paths(bad.map(|entry| world.path(entry)).into_iter().chain(good.clone())).unwrap());
+    world.set("PATH", path);
+    let mut command = world.command(PROGRAM);
+    command.args(["run", "probe"]).current_dir(world.path("project/src"));
+    finish(command).exits(126);
+    let call = world.call();
+    let given = call.environment.iter().find(|(name, _)| *name == "PATH").unwrap().1;
+    assert_eq!(std::env::split_paths(given).collect::<Vec<_>>(), good);
+    // With nothing good in it, it is not empty: that would be the current directory.
+    world.forget_calls();
+    world.set("PATH", world.path("project/bin"));
+    world.coco(["run", "probe"]).fails(126, "no podman or docker on the PATH");
+}
+
+/// `SSLKEYLOGFILE` has curl append to a file, `CURL_HOME` and `HOME` bring configurations.
+#[test]
+fn curl_gets_its_own_variables_alone() {
+    let mut world = world();
+    world.recorder(&world.path("elsewhere/curl"), 7);
+    let entry = world.path("elsewhere");
+    world.set("PATH", entry);
+    world.set("COCO_STORE_BASE", "https://tools.acme.example");
+    let passed = [("HTTPS_PROXY", "http://proxy.example:3128"), ("SSL_CERT_FILE", "/etc/x.pem"), ("no_proxy", "x")];
+    for (name, value) in passed {
+        world.set(name, value);
+    }
+    for name in ["SSLKEYLOGFILE", "CURL_HOME", "LD_PRELOAD", "API_TOKEN", "HOSTALIASES"] {
+        world.set(name, "/not/passed");
+    }
+    let _ = world.coco(["get", "eslint"]);
+    let environment = world.call().environment;
+    let mut names: Vec<_> = environment.keys().filter_map(|name| name.to_str()).collect();
+    // What the recorder's own shell sets.
+    names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
+    assert_eq!(names, ["HTTPS_PROXY", "SSL_CERT_FILE", "no_proxy"]);
+}
+
 #[test]
 fn a_curl_of_the_project_is_never_run() {
     let mut world = world();

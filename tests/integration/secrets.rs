@@ -42,16 +42,25 @@ fn no_value_stands_in_the_arguments() {
 #[test]
 fn the_engines_environment_is_a_list_and_the_guard() {
     let mut world = world();
-    for name in ["LC_ALL", "TMPDIR", "STORAGE_DRIVER"] {
+    for name in ["LC_ALL", "TMPDIR"] {
         world.set(name, "passed");
     }
-    for name in ["PODMAN_USERNS", "_CONTAINERS_ROOTLESS_UID", "LD_LIBRARY_PATH", "SSH_AUTH_SOCK", "COCO_QUIET"] {
+    // The first two can name programs that podman starts.
+    for name in [
+        "STORAGE_OPTS",
+        "STORAGE_DRIVER",
+        "PODMAN_USERNS",
+        "_CONTAINERS_ROOTLESS_UID",
+        "LD_LIBRARY_PATH",
+        "SSH_AUTH_SOCK",
+        "COCO_QUIET",
+    ] {
         world.set(name, "not-passed");
     }
     world.coco(["run", "probe"]).exits(126);
     let kept = |name: &OsStr| {
         let name = name.to_str().unwrap();
-        ["HOME", "PATH", "LC_ALL", "TMPDIR", "STORAGE_DRIVER"].contains(&name) || name.starts_with("XDG_")
+        ["HOME", "PATH", "LC_ALL", "TMPDIR"].contains(&name) || name.starts_with("XDG_")
     };
     let mut expected = world.variables.clone();
     expected.retain(|name, _| kept(name));
@@ -74,7 +83,7 @@ fn what_steers_the_engine_is_the_users_own_and_is_shown() {
         command.args(["run", "bare"]).current_dir(&project);
         finish(command)
     };
-    let unix = format!("unix://{}", inside.display());
+    let (unix, bus) = (format!("unix://{}", inside.display()), format!("unix:path={}", inside.display()));
     for (name, value, words) in [
         ("CONTAINERS_CONF", inside.to_str().unwrap(), "lies in the project"),
         ("CONTAINERS_CONF_OVERRIDE", inside.to_str().unwrap(), "lies in the project"),
@@ -83,6 +92,11 @@ fn what_steers_the_engine_is_the_users_own_and_is_shown() {
         ("DOCKER_HOST", "tcp://198.51.100.1:2375", "not a socket of this machine"),
         ("DOCKER_HOST", &unix, "lies in the project"),
         ("CONTAINER_HOST", "ssh://root@198.51.100.1/run/podman.sock", "not a socket of this machine"),
+        ("DBUS_SESSION_BUS_ADDRESS", "unixexec:path=/bin/sh,argv1=-c,argv2=x", "not a socket in the file system"),
+        ("DBUS_SESSION_BUS_ADDRESS", "tcp:host=198.51.100.1,port=1", "not a socket in the file system"),
+        ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/x;unixexec:path=/bin/sh", "not a socket in the file system"),
+        ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/x,argv1=y", "not a socket in the file system"),
+        ("DBUS_SESSION_BUS_ADDRESS", &bus, "lies in the project"),
     ] {
         world.set(name, value);
         let refused = run(&world).fails(125, words);
@@ -91,6 +105,11 @@ fn what_steers_the_engine_is_the_users_own_and_is_shown() {
     }
     assert!(world.calls().is_empty());
     // The control: the user's own is honoured, passed on and shown.
+    let bus = format!("unix:path={},guid=0123456789abcdef", own.display());
+    world.set("DBUS_SESSION_BUS_ADDRESS", &bus);
+    run(&world).exits(126);
+    assert_eq!(world.call().environment.get(OsStr::new("DBUS_SESSION_BUS_ADDRESS")).unwrap(), OsStr::new(&bus));
+    world.forget_calls();
     world.set("CONTAINERS_CONF", own.as_os_str());
     run(&world).exits(126);
     assert_eq!(world.call().environment.get(OsStr::new("CONTAINERS_CONF")).unwrap(), own.as_os_str());
