@@ -41,7 +41,10 @@ fn programs(ancestors: &[u32]) -> Result<Vec<BpfProgram>, BackendError> {
 fn programs_for(target: TargetArch, ancestors: &[u32]) -> Result<Vec<BpfProgram>, BackendError> {
     let mut absent = program(target, Answer::Absent)?;
     absent.splice(..0, without_newer());
-    let mut programs = vec![absent, program(target, Answer::NotPermitted)?, program(target, Answer::NoSuchFamily)?];
+    let mut programs = vec![absent];
+    for answer in [Answer::NotPermitted, Answer::NoSuchFamily, Answer::Ignored] {
+        programs.push(program(target, answer)?);
+    }
     if !ancestors.is_empty() {
         programs.push(answer_alive(target, ancestors)?);
     }
@@ -75,6 +78,7 @@ fn errno(answer: Answer) -> u32 {
         Answer::NotPermitted => libc::EPERM,
         Answer::Absent => libc::ENOSYS,
         Answer::NoSuchFamily => libc::EAFNOSUPPORT,
+        Answer::Ignored => 0,
     };
     error.cast_unsigned()
 }
@@ -88,12 +92,14 @@ fn answer_alive(target: TargetArch, ancestors: &[u32]) -> Result<BpfProgram, Bac
 
 fn rule(conditions: &[Condition]) -> Result<SeccompRule, BackendError> {
     let conditions = conditions.iter().map(|condition| {
-        let (argument, operator, value) = match *condition {
-            Condition::Has(argument, bits) => (argument, SeccompCmpOp::MaskedEq(bits.into()), bits),
-            Condition::Masked(argument, mask, value) => (argument, SeccompCmpOp::MaskedEq(mask.into()), value),
-            Condition::IsNot(argument, value) => (argument, SeccompCmpOp::Ne, value),
+        let lower = SeccompCmpArgLen::Dword;
+        let (argument, length, operator, value) = match *condition {
+            Condition::Has(argument, bits) => (argument, lower, SeccompCmpOp::MaskedEq(bits.into()), bits),
+            Condition::Masked(argument, mask, value) => (argument, lower, SeccompCmpOp::MaskedEq(mask.into()), value),
+            Condition::IsNot(argument, value) => (argument, lower, SeccompCmpOp::Ne, value),
+            Condition::IsGiven(argument) => (argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0),
         };
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.into())
+        SeccompCondition::new(argument, length, operator, value.into())
     });
     SeccompRule::new(conditions.collect::<Result<_, _>>()?)
 }

@@ -29,6 +29,8 @@ pub enum Condition {
     Masked(u8, u32, u32),
     /// Argument, value: it is another number.
     IsNot(u8, u32),
+    /// Argument: it is a pointer, and not null. Both halves of it are compared.
+    IsGiven(u8),
 }
 
 /// What a call is answered.
@@ -40,13 +42,15 @@ pub enum Answer {
     Absent,
     /// EAFNOSUPPORT: programs know it from kernels that are built without.
     NoSuchFamily,
+    /// Success, and nothing is done.
+    Ignored,
 }
 
 /// A call, when it is meant, and what it is answered. Without conditions it is always meant.
 pub type Row = (Answer, Call, &'static [Condition]);
 
-use Answer::{Absent, NoSuchFamily, NotPermitted};
-use Condition::{Has, IsNot, Masked};
+use Answer::{Absent, Ignored, NoSuchFamily, NotPermitted};
+use Condition::{Has, IsGiven, IsNot, Masked};
 
 const fn call(name: &'static str, x86_64: i64, aarch64: i64) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64) }
@@ -212,6 +216,16 @@ const PROCESSES: &[Row] = &[
     (Absent, call("io_uring_register", 427, 427), &[]),
 ];
 
+/// getrlimit(2).
+const RLIMIT_CORE: u32 = 4;
+
+/// The limit on core dumps stays 1, at which the kernel makes none, not even for the program that `core_pattern` names; at 0
+/// it starts that (core(5)). Who lowers it wants no dump and gets none.
+const DUMPS: &[Row] = &[
+    (Ignored, call("setrlimit", 160, 164), &[Masked(0, u32::MAX, RLIMIT_CORE)]),
+    (Ignored, call("prlimit64", 302, 261), &[Masked(1, u32::MAX, RLIMIT_CORE), IsGiven(2)]),
+];
+
 const IOCTL: Call = call("ioctl", 16, 29);
 
 /// What a terminal does for its owner (ioctl_tty(2)): it takes typed input [CVE-2017-5226], pastes, sends the console's
@@ -264,4 +278,5 @@ const SETUID_FILES: &[Row] = &[
 ];
 
 /// Everything that is forbidden.
-pub const FORBIDDEN: &[&[Row]] = &[NAMESPACES, MOUNTS, KEYS, SOCKETS, MACHINE, PROCESSES, TERMINALS, SETUID_FILES];
+pub const FORBIDDEN: &[&[Row]] =
+    &[NAMESPACES, MOUNTS, KEYS, SOCKETS, MACHINE, PROCESSES, DUMPS, TERMINALS, SETUID_FILES];

@@ -20,6 +20,7 @@ each_engine!(
     k2_no_place_to_meet,
     k4_keys_sockets_and_the_machine,
     k5_terminals_and_consoles,
+    core_dumps,
 );
 
 /// What lets a bare container do what it can do without coco.
@@ -311,4 +312,28 @@ tries('allow waiting', call, IOCTL, reading, 0x541B, ctypes.create_string_buffer
     assert_eq!(inside.all("allow ", &["done"]), 3);
     // The control: a line discipline is set, and a pipe knows no such request.
     bare.is("deny terminal TIOCSETD", "done").is("deny pipe VT_ACTIVATE", "ENOTTY");
+}
+
+/// A dump has all that a tool had in memory. The kernel writes none where the limit is 1, neither into a file nor to the
+/// program that `core_pattern` names; and nobody inside changes it.
+fn core_dumps(world: &World) {
+    let probe = "
+import resource
+print('limit:', resource.getrlimit(resource.RLIMIT_CORE))
+for number in [0, 4096, resource.RLIM_INFINITY]:
+    tries(f'change to {number}', resource.setrlimit, resource.RLIMIT_CORE, (0, number))
+    print(f'limit then {number}:', resource.getrlimit(resource.RLIMIT_CORE))
+child = os.fork()
+if child == 0:
+    os.abort()
+print('dumped:', os.WCOREDUMP(os.waitpid(child, 0)[1]))
+";
+    let ((inside, project), (bare, control)) = inside_and_bare_with(world, "dumps", probe, &["--ulimit=core=-1:-1"]);
+    inside.is("limit", "(1, 1)").is("dumped", "False");
+    assert_eq!(inside.all("limit then ", &["(1, 1)"]), 3);
+    // Who wants no dump is not told that there might be one.
+    assert_eq!(inside.all("change to ", &["done"]), 3);
+    assert_eq!(fs::read_dir(&project).unwrap().count(), 0);
+    bare.is("limit", "(-1, -1)");
+    fs::remove_dir_all(control).unwrap();
 }

@@ -270,6 +270,19 @@ fn terminals_and_consoles() {
 }
 
 #[test]
+fn the_limit_on_dumps_is_not_changed_and_may_be_asked() {
+    on_each(&[], |tried| {
+        assert_eq!(tried.verdict("setrlimit", &[4, 0x7fff_0000]), refused(Answer::Ignored));
+        assert_eq!(tried.verdict("setrlimit", &[7, 0x7fff_0000]), ALLOW, "RLIMIT_NOFILE");
+        for pointer in [1, 0x7fff_0000, 1 << 32, 0x7f00_0000_0000] {
+            assert_eq!(tried.verdict("prlimit64", &[0, 4, pointer, 0]), refused(Answer::Ignored), "{pointer:x}");
+            assert_eq!(tried.verdict("prlimit64", &[0, 7, pointer, 0]), ALLOW);
+        }
+        assert_eq!(tried.verdict("prlimit64", &[0, 4, 0, 0x7fff_0000]), ALLOW);
+    });
+}
+
+#[test]
 fn setuid_files() {
     // open(2): O_CREAT or O_TMPFILE with O_WRONLY. O_TMPFILE has O_DIRECTORY, which is another bit on each architecture.
     let (create, temporary) = (0o101_u64, 0o20_200_001_u64);
@@ -392,7 +405,7 @@ fn the_programs_of_both_architectures() {
     for (target, name) in TARGETS.into_iter().zip(["x86_64", "aarch64"]) {
         let mut text = String::new();
         for (program, what) in
-            programs_for(target, &[]).unwrap().iter().zip(["absent", "not permitted", "no such family"])
+            programs_for(target, &[]).unwrap().iter().zip(["absent", "not permitted", "no such family", "ignored"])
         {
             writeln!(text, "# {what}: code jump-true jump-false value").unwrap();
             for sock_filter { code, jt, jf, k } in program {
