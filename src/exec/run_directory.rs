@@ -19,6 +19,9 @@ const MIN_SWEEP_AGE: u64 = 60;
 /// How the directories of coco's own begin; a process's number follows. Nothing else is swept.
 const DIRECTORY_PREFIXES: &[&str] = &["run-", "runtimes-", "tool-", "build-"];
 
+/// The file by which a directory there is known as coco's, beside its name.
+const MARK: &str = "of-coco";
+
 /// A directory of one process among those of all: locked as long as it is used, removed when dropped.
 #[derive(Debug)]
 pub struct PrivateDirectory {
@@ -42,6 +45,13 @@ impl PrivateDirectory {
                     hint: "give each container or PID namespace an XDG_RUNTIME_DIR of its own".to_owned(),
                 });
             };
+            if !is_marked(path) {
+                return Err(Error::Environment {
+                    name: "XDG_RUNTIME_DIR",
+                    message: format!("{} is there, and coco did not make it", term::path(path)),
+                    hint: "move it away, or set XDG_RUNTIME_DIR to another private directory".to_owned(),
+                });
+            }
             fs::remove_dir_all(path).map_err(Error::io("remove the leftover", path))?;
             swept = Swept::Runs;
         }
@@ -49,7 +59,10 @@ impl PrivateDirectory {
         if swept == Swept::Runs {
             containers::remove_orphaned_containers(client, parent, None);
         }
-        Ok(PrivateDirectory { path: path.to_owned(), _lock: make_in_use(path)? })
+        let made = PrivateDirectory { path: path.to_owned(), _lock: make_in_use(path)? };
+        let mark = path.join(MARK);
+        fs::write(&mark, b"").map_err(Error::io("write", mark))?;
+        Ok(made)
     }
 }
 
@@ -108,6 +121,7 @@ fn sweep(parent: &Path) -> Swept {
         let age =
             entry.metadata().ok().and_then(|metadata| metadata.modified().ok()?.elapsed().ok()).unwrap_or_default();
         if entry.file_name().to_str().is_some_and(is_own)
+            && is_marked(&entry.path())
             && age.as_secs() > MIN_SWEEP_AGE
             && let Ok(Some(_lock)) = lock_unused(&entry.path())
         {
@@ -117,6 +131,12 @@ fn sweep(parent: &Path) -> Swept {
         }
     }
     swept
+}
+
+/// Whether coco has made a directory there. Nothing is followed: a link is no mark.
+fn is_marked(directory: &Path) -> bool {
+    let is_directory = fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_dir());
+    is_directory && fs::symlink_metadata(directory.join(MARK)).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// Whether a name is one that coco gives to a directory there.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Access, CocoFile, Protect};
 use crate::error::Error;
 use crate::host::World;
+use crate::host::directories::Directories;
 use crate::host::directories::check_outside_projects;
 use crate::host::kernel;
 use crate::host::project::{current_directory, project_of};
@@ -136,7 +137,7 @@ impl Facts {
     pub fn gather(world: &World, file: &CocoFile, consent: Option<Consent>) -> Result<Facts, Error> {
         let cwd = current_directory().map_err(Error::io("find the current directory", "."))?;
         let project = project_of(&cwd);
-        check_runtime_directory(&world.directories.runtime)?;
+        check_runtime_directory(&world.directories)?;
         check_outside_projects(world, &cwd)?;
         let sources: Vec<Source> =
             file.mounts.iter().map(|mount| source(world, &mount.src, &cwd, &project)).collect::<Result<_, _>>()?;
@@ -203,7 +204,21 @@ impl Facts {
 }
 
 /// Refuses a runtime directory in which no engine could be given a socket or a link.
-fn check_runtime_directory(runtime: &Path) -> Result<(), Error> {
+fn check_runtime_directory(directories: &Directories) -> Result<(), Error> {
+    let runtime = directories.runtime.as_path();
+    let overlaps = |other: &&&PathBuf| runtime.starts_with(other) || other.starts_with(runtime);
+    let kept = [&directories.tools, &directories.volumes, &directories.config, &directories.state];
+    if let Some(other) = kept.iter().find(overlaps) {
+        return Err(Error::Environment {
+            name: "XDG_RUNTIME_DIR",
+            message: format!(
+                "what lies in {} is removed after a run, and coco keeps {}",
+                term::path(runtime),
+                term::path(other)
+            ),
+            hint: "set XDG_RUNTIME_DIR to a directory of its own".to_owned(),
+        });
+    }
     // Links for paths that no engine can carry lie in it, so every engine must be able to carry it.
     if runtime.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
         return Err(Error::Environment {

@@ -59,11 +59,11 @@ pub fn directories(variables: &BTreeMap<OsString, OsString>, home: &Path, uid: u
 pub fn check_outside_projects(world: &World, cwd: &Path) -> Result<(), Error> {
     let own = &world.directories;
     for project in projects_of(world, cwd) {
-        for directory in [&own.tools, &own.volumes, &own.config, &own.state] {
+        for directory in [&own.tools, &own.volumes, &own.config, &own.state, &own.runtime] {
             let resolved = fs::canonicalize(directory).unwrap_or_else(|_| directory.clone());
             if resolved.starts_with(project) || directory.starts_with(project) {
                 return Err(Error::Environment {
-                    name: "XDG_DATA_HOME, XDG_CONFIG_HOME or XDG_STATE_HOME",
+                    name: "XDG_DATA_HOME, XDG_CONFIG_HOME, XDG_STATE_HOME or XDG_RUNTIME_DIR",
                     message: format!(
                         "coco's own {} lies in the project {}",
                         term::path(directory),

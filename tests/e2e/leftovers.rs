@@ -34,6 +34,7 @@ fn containers_that_were_never_started(world: &World) {
     // Something else was killed, and this is how the next run knows.
     let dead = runs.join("run-4000002");
     world.make_directory(&dead).unwrap();
+    world.write(dead.join("of-coco"), "");
     File::open(&dead).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
     world.coco(["run", "left", "-c", "pass"]).succeeds();
     let there = |id: &String| world.containers("left").iter().any(|known| id.starts_with(known.as_str()));

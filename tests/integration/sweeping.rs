@@ -72,8 +72,14 @@ fn what_killed_processes_left_goes_and_what_is_not_cocos_stays() {
         let path = runtime.join(name);
         fs::create_dir_all(path.join("deep")).unwrap();
         fs::write(path.join("deep/file"), "x").unwrap();
+        fs::write(path.join("of-coco"), "").unwrap();
         path
     };
+    // Somebody else's, by coco's name for it: without the mark, with a link by its name, in the place of it a link.
+    let foreign = ["run-4000006", "run-4000007"].map(make);
+    fs::remove_file(foreign[0].join("of-coco")).unwrap();
+    fs::remove_file(foreign[1].join("of-coco")).unwrap();
+    std::os::unix::fs::symlink(world.path("home"), foreign[1].join("of-coco")).unwrap();
     let left: Vec<PathBuf> =
         ["run-4000000", "runtimes-4000001", "tool-4000002", "build-4000003"].map(make).into_iter().collect();
     let mut kept: Vec<PathBuf> = ["mine", "run-mine", "run-1.bak", "4000000"].map(make).into_iter().collect();
@@ -82,9 +88,10 @@ fn what_killed_processes_left_goes_and_what_is_not_cocos_stays() {
     let in_use = make("run-4000004");
     let lock = File::open(&in_use).unwrap();
     lock.lock_shared().unwrap();
-    for path in left.iter().chain(&kept).chain([&file, &in_use]) {
+    for path in left.iter().chain(&kept).chain(&foreign).chain([&file, &in_use]) {
         age(path);
     }
+    kept.extend(foreign);
     let young = make("run-4000005");
     kept.extend([file, in_use, young]);
     kept.sort();
@@ -135,4 +142,22 @@ fn an_installation_finds_nothing_of_an_earlier_one() {
     world.coco(["run", "probe"]).fails(126, "could not start the sandbox");
     assert_eq!(fs::read_to_string(world.path("seen")).unwrap(), "", "the installation had it empty");
     assert!(!cache.exists(), "and leaves nothing to the next one");
+}
+
+/// A directory that is swept must not be one that is kept, whatever the environment says.
+#[test]
+fn a_runtime_directory_that_is_something_else_is_refused() {
+    for other in ["state", "config", "data", "state/coco", "data/coco/volumes"] {
+        let mut world = World::with_probe();
+        let place = world.path(other);
+        fs::create_dir_all(place.join("coco/run-1")).unwrap();
+        world.set("XDG_RUNTIME_DIR", &place);
+        world.coco(["run", "probe"]).fails(125, "XDG_RUNTIME_DIR: ");
+        assert!(place.join("coco/run-1").exists() && world.calls().is_empty(), "{other}");
+    }
+    // A project of the user's, by a project's environment.
+    let mut world = World::with_probe();
+    fs::create_dir_all(world.path("project/.git")).unwrap();
+    world.set("XDG_RUNTIME_DIR", world.path("project"));
+    world.coco(["run", "probe"]).fails(125, "lies in the project");
 }
