@@ -11,7 +11,7 @@ use crate::engine::discover::engine_of;
 use crate::error::Error;
 use crate::exec::{self, Client};
 use crate::host::World;
-use crate::host::volumes::download_cache;
+use crate::host::volumes::{Volumes, download_cache};
 use crate::install::image::Removed;
 use crate::install::{image, remove_replaced, size};
 use crate::names::ToolName;
@@ -42,9 +42,11 @@ pub fn prune(world: &World, line: &Line) -> Result<u8, Error> {
                 term::say(&format!("skip: {name} is being installed"));
                 continue;
             };
-            for cache in volumes.caches(&name) {
-                tally.remove_unless_used(&cache, name.as_str());
+            let caches = fs::read_dir(&own).into_iter().flatten().filter_map(Result::ok);
+            for cache in caches.filter(|entry| Volumes::is_cache(&entry.file_name())) {
+                tally.remove_unless_used(&cache.path(), name.as_str());
             }
+            tally.remove_unless_used(&download_cache(&volumes.own_runtimes(&name)), name.as_str());
             let current = read_record(&record).and_then(|record| record.data);
             tally.freed += remove_replaced(&own, current.as_ref());
         }

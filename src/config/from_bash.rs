@@ -8,7 +8,7 @@ use crate::json::{self, Value};
 const REMOVED_KEYS: &[&str] = &["pre-cmd", "pre_cmd"];
 
 /// Keys that the bash coco did not have. Whoever writes one knows this coco.
-const NEW_KEYS: &[&str] = &["$schema", "description", "homepage", "workdir", "data", "protect", "limits"];
+const NEW_KEYS: &[&str] = &["$schema", "description", "homepage", "workdir", "cache", "data", "protect", "limits"];
 
 /// Where the bash coco's files mount things: its working directory, and root's home, in which its tools run.
 const BASH_MOUNT_POINTS: &[&str] = &["/workspace", "/root"];

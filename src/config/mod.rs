@@ -20,8 +20,8 @@ mod store_rules;
 
 pub use danger::{Danger, Located, is_socket_path};
 pub use model::{
-    Access, AccessSource, CocoFile, DEFAULT_PIDS, Isolation, Limits, Mount, MountSource, Network, Protect, Relabel,
-    Workdir, X11,
+    Access, AccessSource, CacheScope, CocoFile, DEFAULT_PIDS, Isolation, Limits, Mount, MountSource, Network, Protect,
+    Relabel, Workdir, X11,
 };
 pub use store_rules::unfit_for_store;
 
@@ -51,6 +51,7 @@ pub const KEYS: &[&str] = &[
     "allowed_hosts",
     "ports",
     "isolated",
+    "cache",
     "data",
     "protect",
     "limits",
@@ -95,6 +96,7 @@ pub fn parse(bytes: &[u8]) -> Parsed<CocoFile> {
         } else {
             Isolation::SharedRuntimes
         },
+        cache: at("cache").map_or(Ok(CacheScope::Project), |(value, place)| cache(value, &place))?,
         ports: at("ports").map_or(Ok(Vec::new()), |(value, place)| {
             each(value, &place, |item, place| checked(item, place, PublishedPort::new, "write for example \"8080:80\""))
         })?,
@@ -294,6 +296,18 @@ fn data(value: &Value, place: &str) -> Parsed<Access> {
         other => {
             Err(JsonError::new(place, format!("{other:?} is neither \"ro\" nor \"rw\""), "leave it out for \"ro\""))
         }
+    }
+}
+
+fn cache(value: &Value, place: &str) -> Parsed<CacheScope> {
+    match text(value, place)? {
+        "project" => Ok(CacheScope::Project),
+        "shared" => Ok(CacheScope::Shared),
+        other => Err(JsonError::new(
+            place,
+            format!("{other:?} is neither \"project\" nor \"shared\""),
+            "leave it out for \"project\"",
+        )),
     }
 }
 

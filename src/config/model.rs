@@ -26,6 +26,8 @@ pub struct CocoFile {
     pub network: Network,
     /// Whether runtimes are shared with other tools.
     pub isolation: Isolation,
+    /// Whose the cache of its runs is.
+    pub cache: CacheScope,
     /// Ports published on the host.
     pub ports: Vec<PublishedPort>,
     /// The X11 display.
@@ -160,6 +162,16 @@ pub enum Isolation {
     SharedRuntimes,
     /// A runtimes directory of the tool's own.
     OwnRuntimes,
+}
+
+/// Whose the cache of a tool's runs is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheScope {
+    /// One for each project: what runs in one can't leave anything for a run in another.
+    #[default]
+    Project,
+    /// One for all.
+    Shared,
 }
 
 /// The X11 display.

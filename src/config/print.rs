@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Access, AccessSource, CocoFile, Isolation, Limits, Mount, Network, Protect, Relabel, Workdir, X11};
+use super::{
+    Access, AccessSource, CacheScope, CocoFile, Isolation, Limits, Mount, Network, Protect, Relabel, Workdir, X11,
+};
 
 impl CocoFile {
     /// The coco file as pretty-printed JSON with a final newline.
@@ -44,6 +46,7 @@ impl CocoFile {
         }
         put("ports", some_array(self.ports.iter().map(|port| json!(port.to_string())).collect()));
         put("isolated", (self.isolation == Isolation::OwnRuntimes).then_some(json!(true)));
+        put("cache", (self.cache == CacheScope::Shared).then_some(json!("shared")));
         put("data", (self.data == Access::ReadWrite).then_some(json!("rw")));
         put(
             "protect",

@@ -119,6 +119,7 @@ impl fmt::Display for Grant {
             Grant::Runtime(tool) => format!("installs the runtime {tool}"),
             Grant::Companion(tool) => format!("installs the companion {tool}"),
             Grant::SharedRuntimes => "shares runtimes with other tools".to_owned(),
+            Grant::SharedCache => "has one cache for all projects".to_owned(),
             Grant::Order(tools) => {
                 let tools: Vec<String> = tools.iter().map(ToString::to_string).collect();
                 format!("installs in another order: {}", tools.join(", "))

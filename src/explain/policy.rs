@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::network;
 use super::permissions::memory;
-use crate::config::{Access, Protect};
+use crate::config::{Access, CacheScope, Protect};
 use crate::names::ToolName;
 use crate::plan::Job;
 use crate::plan::record::Record;
@@ -52,13 +52,7 @@ pub fn policy(job: &Job, record: Option<&Record>, file: &Path) -> String {
         row("listens", format!("on {port} (address:host:inside)"));
     }
     row("sees", policy.environment.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" "));
-    row(
-        "keeps",
-        match policy.data {
-            Access::ReadOnly => "a cache of its own; its installation is read-only".to_owned(),
-            Access::ReadWrite => "a cache of its own, and may write its installation".to_owned(),
-        },
-    );
+    row("keeps", kept(policy).to_owned());
     row("limits", limits(job));
     for (what, text) in openings(policy) {
         row(what, text);
@@ -75,6 +69,16 @@ pub fn policy(job: &Job, record: Option<&Record>, file: &Path) -> String {
     }
     row("file", term::path(file));
     format!("{}\n{}", policy.tool, term::table(&rows))
+}
+
+/// What lasts from one run to the next.
+fn kept(policy: &Policy) -> &'static str {
+    match (policy.cache, policy.data) {
+        (CacheScope::Project, Access::ReadOnly) => "a cache for this project; its installation is read-only",
+        (CacheScope::Project, Access::ReadWrite) => "a cache for this project, and may write its installation",
+        (CacheScope::Shared, Access::ReadOnly) => "one cache for all projects; its installation is read-only",
+        (CacheScope::Shared, Access::ReadWrite) => "one cache for all projects, and may write its installation",
+    }
 }
 
 /// What the user has not agreed to yet, with the way to do so.

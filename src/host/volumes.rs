@@ -1,7 +1,9 @@
 //! The layout of what coco keeps on disk for an engine's installations: one volume for each tool, the
 //! shared runtimes, and the records about them. Paths are only spelled here; others open them.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -9,9 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use super::directories::Directories;
 use crate::names::ToolName;
+use crate::sys::hash::Digest;
 
 /// Runtimes that tools share. No tool has this name: a tool's name has no leading dot.
 const SHARED_RUNTIMES: &str = ".runtimes";
+
+/// The cache of an installation.
+const INSTALL_CACHE: &str = "install-cache";
+/// The cache of all runs.
+const SHARED_CACHE: &str = "cache";
+/// The caches of runs in one project each: this, and digits of the project's digest.
+const PROJECT_CACHE: &str = "cache-";
+const CACHE_DIGITS: usize = 32;
 
 /// The volumes of one engine: `$XDG_DATA_HOME/coco/volumes/ENGINE`. Each engine has its own, because
 /// the owners of the files in it differ.
@@ -42,14 +53,20 @@ impl<'a> Volumes<'a> {
         self.tool(tool).join(name.as_str())
     }
 
-    /// What a tool keeps between runs, mounted as the cache directory.
-    pub fn cache(&self, tool: &ToolName) -> PathBuf {
-        self.tool(tool).join("cache")
+    /// The cache of a tool's runs in all projects.
+    pub fn shared_cache(&self, tool: &ToolName) -> PathBuf {
+        self.tool(tool).join(SHARED_CACHE)
+    }
+
+    /// The cache of a tool's runs in one project: what a build leaves there decides what the next one does.
+    pub fn cache_of(&self, tool: &ToolName, project: &Path) -> PathBuf {
+        let digest = Digest::of(project.as_os_str().as_bytes()).to_string();
+        self.tool(tool).join(format!("{PROJECT_CACHE}{}", digest.get(..CACHE_DIGITS).unwrap_or(&digest)))
     }
 
     /// What a tool's installer downloads.
     pub fn install_cache(&self, tool: &ToolName) -> PathBuf {
-        self.tool(tool).join("install-cache")
+        self.tool(tool).join(INSTALL_CACHE)
     }
 
     /// The lock that an installation of a tool holds.
@@ -72,9 +89,9 @@ impl<'a> Volumes<'a> {
         self.root().join(format!("{SHARED_RUNTIMES}.lock"))
     }
 
-    /// The caches of a tool, all of which can be filled again.
-    pub fn caches(&self, tool: &ToolName) -> [PathBuf; 3] {
-        [self.install_cache(tool), self.cache(tool), download_cache(&self.own_runtimes(tool))]
+    /// Whether this is the name of a cache in a tool's own directory; all of them can be filled again.
+    pub fn is_cache(name: &OsStr) -> bool {
+        name == SHARED_CACHE || name == INSTALL_CACHE || name.as_bytes().starts_with(PROJECT_CACHE.as_bytes())
     }
 
     /// The record of a tool's installation: `$XDG_STATE_HOME/coco/installs/ENGINE/TOOL.json`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{
     CONTROL_SOCKET, HOSTS, Job, MAX_NPROC, NETWORK_SOCKET, NSSWITCH_CONF, Plan, RESOLV_CONF, RUN_LABEL, RunFile,
 };
-use crate::config::{Access, Relabel};
+use crate::config::{Access, CacheScope, Relabel};
 use crate::engine::EngineKind;
 use crate::engine::image::Image;
 use crate::facts::SeLinux;
@@ -257,7 +257,10 @@ impl<'a> Builder<'a> {
         }
         self.hidden();
         let volumes = self.job.volumes();
-        let cache = volumes.cache(&policy.tool);
+        let cache = match policy.cache {
+            CacheScope::Project => volumes.cache_of(&policy.tool, &self.job.facts.project),
+            CacheScope::Shared => volumes.shared_cache(&policy.tool),
+        };
         self.bind(&Bind::new(&cache, CACHE_GUEST, Access::ReadWrite));
         self.directories.push(cache.clone());
         self.in_use.push(cache);

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::config::{Access, CocoFile, Isolation, Limits, Protect, Relabel, X11};
+use crate::config::{Access, CacheScope, CocoFile, Isolation, Limits, Protect, Relabel, X11};
 use crate::error::Error;
 use crate::facts::{Display, Facts, Identity};
 use crate::host::World;
@@ -57,6 +57,8 @@ pub struct Policy {
     pub ports: Vec<PublishedPort>,
     /// Whether it may write its own installation.
     pub data: Access,
+    /// Whose its cache is.
+    pub cache: CacheScope,
     /// The X display.
     pub display: Option<Display>,
     /// Resource limits, as the coco file has them.
@@ -226,6 +228,7 @@ fn with_agreement(
         ca_certificates: facts.ca_certificates.clone(),
         tool: tool.clone(),
         data: file.data,
+        cache: file.cache,
         protected,
         hidden,
         dangers,

@@ -4,7 +4,9 @@
 //! comparison decides whether an update has to be agreed to. Some lines of a coco file also hold a tool
 //! back (a variable's value, a pinned version, a mount over a part of another): their loss is an addition.
 
-use crate::config::{Access, CocoFile, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11};
+use crate::config::{
+    Access, CacheScope, CocoFile, Isolation, Mount, MountSource, Network, Protect, Relabel, Workdir, X11,
+};
 use crate::names::{
     AptName, EnvName, HostPattern, NetworkName, PublishedPort, RelativePath, Scope, ToolName, ToolSpec,
 };
@@ -24,6 +26,8 @@ pub enum Grant {
     Companion(ToolSpec),
     /// Its runtimes are those of other tools.
     SharedRuntimes,
+    /// Projects share its cache.
+    SharedCache,
     /// What is installed before it comes in this order, which decides whose programs are found.
     Order(Vec<ToolSpec>),
     /// It runs this program.
@@ -157,6 +161,9 @@ pub fn grants(tool: &ToolName, file: &CocoFile) -> Vec<Grant> {
     found.push(Grant::Workdir(file.workdir.clone()));
     if file.data == Access::ReadWrite {
         found.push(Grant::Installation);
+    }
+    if file.cache == CacheScope::Shared {
+        found.push(Grant::SharedCache);
     }
     if file.x11 == X11::DangerousDisplay {
         found.push(Grant::Display);
@@ -297,6 +304,7 @@ impl Grant {
             | Grant::Variable(_)
             | Grant::Value(..)
             | Grant::Workdir(_)
+            | Grant::SharedCache
             | Grant::Installation
             | Grant::Display
             | Grant::EngineArguments(_)

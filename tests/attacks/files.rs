@@ -16,6 +16,7 @@ each_engine!(
     f13_what_other_runs_execute,
     f14_the_hosts_mise,
     nothing_of_home,
+    d1_caches_of_projects,
 );
 
 fn f7_links_that_lead_out(world: &World) {
@@ -259,4 +260,20 @@ print(os.path.exists('/etc/shadow') and open('/etc/hostname').read().strip())
     world.python("home-granted", &json!({"mounts": [{"src": "~/private"}]}));
     let granted = world.says("home-granted", &format!("print(open({secret:?}).read())"));
     assert_eq!(granted, "secret");
+}
+
+/// What a build leaves in its package manager's cache decides what the next build does.
+fn d1_caches_of_projects(world: &World) {
+    let (hostile, other) = (world.project("hostile"), world.project("other"));
+    fs::create_dir(hostile.join("deep")).unwrap();
+    let leaves = "open('/root/.cache/left', 'w').write('x')";
+    let looks = "import os; print(os.path.exists('/root/.cache/left'))";
+    let mounts = json!([{"src": ".", "dst": "/workspace", "opts": "ro"}]);
+    for (tool, scope, seen) in [("own-cache", "project", "False"), ("one-cache", "shared", "True")] {
+        world.python(tool, &json!({"mounts": mounts, "cache": scope}));
+        world.coco_in(&hostile, ["run", tool, "-c", leaves]).succeeds();
+        assert_eq!(world.coco_in(&hostile, ["run", tool, "-c", looks]).succeeds().text(), "True", "{scope}");
+        // The control is the one that asks for it.
+        assert_eq!(world.coco_in(&other, ["run", tool, "-c", looks]).succeeds().text(), seen, "{scope}");
+    }
 }

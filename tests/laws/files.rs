@@ -101,7 +101,7 @@ pub fn members() -> impl Strategy<Value = Map<String, Value>> {
     let switches = (
         option::of(any::<bool>().prop_map(Value::from)),
         option::of(any::<bool>().prop_map(Value::from)),
-        option::of(one_of(&["ro", "rw"])),
+        (option::of(one_of(&["ro", "rw"])), option::of(one_of(&["project", "shared"]))),
         option::of(prop_oneof![
             any::<bool>().prop_map(Value::from),
             vec(text("[.a-z][a-z]{1,8}(/[a-z]{1,6})?/?"), 0..3).prop_map(Value::from)
@@ -126,7 +126,7 @@ pub fn members() -> impl Strategy<Value = Map<String, Value>> {
         let mut members = Map::new();
         let (description, homepage, schema, command) = people;
         let (mounts, env, env_passthrough, network, ports, podman_args, workdir) = grants;
-        let (isolated, x11, data, protect, limits, dependencies) = switches;
+        let (isolated, x11, (data, cache), protect, limits, dependencies) = switches;
         members.insert("tool".to_owned(), tool);
         for (key, value) in [
             ("description", description),
@@ -142,6 +142,7 @@ pub fn members() -> impl Strategy<Value = Map<String, Value>> {
             ("isolated", isolated),
             ("x11", x11),
             ("data", data),
+            ("cache", cache),
             ("protect", protect),
             ("limits", limits),
             ("dependencies", dependencies),

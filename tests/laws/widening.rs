@@ -1,7 +1,7 @@
 //! An update that is taken without a question allows nothing that was not allowed before. What is allowed is
 //! told from the policies here, by looking at what a tool would find, and not by comparing grants.
 
-use coco::config::{Access, Isolation, KEYS, Relabel};
+use coco::config::{Access, CacheScope, Isolation, KEYS, Relabel};
 use coco::names::HostName;
 use coco::policy::permissions::difference;
 use coco::policy::{GrantedMount, Mode, Policy, RunNetwork, decide};
@@ -51,6 +51,7 @@ fn values(key: &str) -> BoxedStrategy<Value> {
         "ports" => some(&["1:2", "0.0.0.0:1:2", "3:4"]),
         "podman_args" => some(&["--shm-size=1g", "--label", "--privileged"]),
         "data" => one(&["ro", "rw"]),
+        "cache" => one(&["project", "shared"]),
         "limits" => (select(&["8m", "9216k", "10239k"][..]), 1_u32..3, select(&[0.5, 1.0][..]))
             .prop_map(|(memory, pids, cpus)| json!({"memory": memory, "pids": pids, "cpus": cpus}))
             .boxed(),
@@ -91,6 +92,7 @@ const CHANGES: &[&[&str]] = &[
     &["env", "env_passthrough"],
     &["dependencies"],
     &["dependencies", "isolated"],
+    &["cache"],
     &["tool"],
     &["command"],
     &["ports"],
@@ -254,6 +256,7 @@ fn beyond(new: &Policy, old: &Policy) -> Vec<String> {
     unless(shares(old) || !shares(new), "shared runtimes");
     unless(new.ports.iter().all(|port| old.ports.contains(port)), "ports");
     unless(new.data == Access::ReadOnly || old.data == Access::ReadWrite, "its own installation");
+    unless(new.cache == CacheScope::Project || old.cache == CacheScope::Shared, "one cache for all projects");
     unless(new.display.is_none() || old.display.is_some(), "the display");
     unless(new.dangers.iter().all(|danger| old.dangers.contains(danger)), "dangers");
     unless(new.engine_arguments.is_empty() || new.engine_arguments == old.engine_arguments, "engine arguments");
