@@ -12,7 +12,7 @@ use super::Identity;
 use crate::error::Error;
 use crate::names::RelativePath;
 use crate::rules::autorun::{
-    ConfiguredPath, MAX_DEPTH, MAX_DIRECTORIES, PROTECTED_IN_GIT, PROTECTED_IN_OTHER_REPOSITORIES,
+    ConfiguredPath, MAX_DEPTH, MAX_DIRECTORIES, MAX_NESTING, PROTECTED_IN_GIT, PROTECTED_IN_OTHER_REPOSITORIES,
     UNSEARCHED_DIRECTORIES, is_protected, paths_in_git_config,
 };
 use crate::term;
@@ -71,7 +71,7 @@ pub enum Extent {
     /// It covered everything.
     #[default]
     Complete,
-    /// It ended at [`MAX_DIRECTORIES`].
+    /// It ended at [`MAX_DIRECTORIES`] or [`MAX_NESTING`].
     CutShort,
 }
 
@@ -120,8 +120,9 @@ pub fn scan(root: &Path, scope: ScanScope, context: ScanContext) -> Scan {
     // The nearest directories first: a tool that makes many of them must not hide what lies above.
     let mut queue = VecDeque::from([(root.to_owned(), 0)]);
     let mut directories = 0;
-    while let Some((directory, level)) = queue.pop_front()
-        && directories < MAX_DIRECTORIES
+    // In this order: what is taken from the queue is searched.
+    while directories < MAX_DIRECTORIES
+        && let Some((directory, level)) = queue.pop_front()
     {
         directories += 1;
         for below in search.directory(&directory) {
@@ -130,7 +131,9 @@ pub fn scan(root: &Path, scope: ScanScope, context: ScanContext) -> Scan {
             }
         }
     }
-    search.scan.extent = if queue.is_empty() { Extent::Complete } else { Extent::CutShort };
+    if !queue.is_empty() {
+        search.scan.extent = Extent::CutShort;
+    }
     for secret in context.secrets.iter().filter(|secret| secret.starts_with(root) && *secret != root) {
         search.record_within(secret, Protection::Hidden);
     }
@@ -289,7 +292,8 @@ impl Search<'_> {
     }
 
     fn nested_repositories(&mut self, directory: &Path, level: usize) {
-        if level > MAX_DEPTH || self.repositories >= MAX_DIRECTORIES {
+        if level > MAX_NESTING || self.repositories >= MAX_DIRECTORIES {
+            self.scan.extent = Extent::CutShort;
             return;
         }
         self.repositories += 1;
@@ -298,7 +302,10 @@ impl Search<'_> {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            if path.join("HEAD").is_file() {
+            // Whatever HEAD is: git takes a link that leads nowhere for one, and a tool may have put it there.
+            let is_repository =
+                ["HEAD", "config", "hooks", "commondir"].iter().any(|name| path.join(name).symlink_metadata().is_ok());
+            if is_repository {
                 self.git_directory(&path, &path, level + 1);
             } else {
                 // A sub-module's name may have slashes.

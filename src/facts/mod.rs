@@ -73,6 +73,8 @@ pub struct Facts {
     pub getent: Option<PathBuf>,
     /// Whether a sandbox of this boot had no Landlock.
     pub landlock_is_missing: bool,
+    /// Writable sources whose scan did not cover everything.
+    pub cut_short: Vec<PathBuf>,
 }
 
 /// What the user agreed to.
@@ -143,7 +145,7 @@ impl Facts {
             file.mounts.iter().map(|mount| source(world, &mount.src, &cwd, &project)).collect::<Result<_, _>>()?;
         let off_limits = off_limits(world);
         let git = git_configuration(world);
-        let scans = scan_scopes(file, &sources)
+        let scans: Vec<Scan> = scan_scopes(file, &sources)
             .map(|(source, scope)| match scope {
                 Some(scope) => autorun_scan::scan_before_run(
                     &source.canonical,
@@ -153,7 +155,13 @@ impl Facts {
                 None => Ok(Scan::default()),
             })
             .collect::<Result<_, _>>()?;
+        let cut_short = scan_scopes(file, &sources)
+            .zip(&scans)
+            .filter(|((_, scope), scan)| matches!(scope, Some(ScanScope::All(_))) && scan.extent == Extent::CutShort)
+            .map(|((source, _), _)| source.canonical.clone())
+            .collect();
         Ok(Facts {
+            cut_short,
             sources,
             scans,
             project,

@@ -55,10 +55,12 @@ pub fn restrict(launch: &Launch) -> Result<Landlock, Refusal> {
     if status.ruleset == RulesetStatus::NotEnforced {
         return Ok(Landlock::Missing);
     }
-    match launch.task {
-        Task::Run { .. } => check().map(|()| Landlock::Enforced),
-        // There all of the sandbox's own root may be written, and nothing of anybody's is mounted.
-        Task::InstallRuntimes { .. } | Task::InstallTool { .. } => Ok(Landlock::Enforced),
+    match (&launch.task, launch.expect.enclosure) {
+        (Task::Run { .. }, Enclosure::Closed | Enclosure::AptCapabilities) => check().map(|()| Landlock::Enforced),
+        // Home may be anything there.
+        (Task::Run { .. }, Enclosure::DangerousUnchecked)
+        // All of the sandbox's own root may be written there, and nothing of anybody's is mounted.
+        | (Task::InstallRuntimes { .. } | Task::InstallTool { .. }, _) => Ok(Landlock::Enforced),
     }
 }
 

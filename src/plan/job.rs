@@ -8,6 +8,7 @@ use crate::facts::{Controllers, Facts};
 use crate::host::World;
 use crate::host::volumes::Volumes;
 use crate::policy::Policy;
+use crate::term;
 
 /// What is known and decided about one run or installation of a tool.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,14 @@ impl<'a> Job<'a> {
         let mut warnings = self.policy.warnings.clone();
         warnings.extend(self.unenforced_limits().into_iter().map(|limit| {
             format!("limits: {limit} is not enforced, because this user's cgroup has no controller for it")
+        }));
+        let cut = self.facts.cut_short.iter();
+        warnings.extend(cut.map(|path| {
+            format!(
+                "{} has more directories than coco scans: what runs on your machine by itself, deep in it, may not be protected; \
+                 mount something narrower",
+                term::path(path)
+            )
         }));
         warnings
     }

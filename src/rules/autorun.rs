@@ -84,8 +84,10 @@ pub const UNSEARCHED_DIRECTORIES: &[&str] =
 
 /// How deep below a mount a scan goes.
 pub const MAX_DEPTH: usize = 4;
-/// How many directories a scan reads.
-pub const MAX_DIRECTORIES: usize = 2000;
+/// How deep the repositories of sub-modules lie in their superproject's: the slashes of a name, and sub-modules in sub-modules.
+pub const MAX_NESTING: usize = 16;
+/// How many directories a scan reads: a large monorepo has as many, and the kernel lists them in some 50 ms.
+pub const MAX_DIRECTORIES: usize = 20_000;
 /// How many mounts may protect one granted mount.
 pub const MAX_PROTECTIVE_MOUNTS: usize = 250;
 

@@ -97,6 +97,7 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         upstream: Upstream::new(Some("http://user:secret@proxy.corp:3128"), None),
         getent: Some(PathBuf::from("/usr/bin/getent")),
         landlock_is_missing: false,
+        cut_short: Vec::new(),
     }
 }
 

@@ -236,3 +236,20 @@ fn show_says_what_a_tool_may_do() {
     let shown = world.coco(["show", "probe"]).exits(0);
     assert!(shown.text().contains("unprotected       what it may write includes git hooks"), "{}", shown.text());
 }
+
+/// A search that ended early has left something unprotected: that is told at each start, and not only after it.
+#[test]
+fn a_project_that_is_too_large_to_search_is_told() {
+    let world = World::with_probe();
+    let warning = "has more directories than coco scans";
+    fs::create_dir_all(world.path("project/many")).unwrap();
+    for number in 0..coco::rules::autorun::MAX_DIRECTORIES - 2 {
+        fs::create_dir(world.path("project/many").join(number.to_string())).unwrap();
+    }
+    // The control: as many as it scans.
+    assert!(!world.coco(["run", "--dry-run", "probe"]).exits(0).stderr.contains(warning));
+    fs::create_dir(world.path("project/many/one-more")).unwrap();
+    assert!(world.coco(["run", "--dry-run", "probe"]).exits(0).stderr.contains(warning));
+    assert!(world.coco(["show", "probe"]).exits(0).text().contains(warning));
+    assert!(world.coco(["run", "probe"]).exits(126).stderr.contains(warning));
+}

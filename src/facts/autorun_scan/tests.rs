@@ -223,3 +223,28 @@ fn a_search_says_when_it_was_cut_short() {
     }
     assert_eq!(scan(root.path(), EVERYTHING, NOTHING).extent, Extent::CutShort);
 }
+
+/// git takes a link for HEAD whose target is not there, and a tool may have put one.
+#[test]
+fn a_sub_module_is_one_whatever_its_head_is() {
+    let root = tempfile::tempdir().unwrap();
+    make(
+        root.path(),
+        &[
+            ".git/HEAD",
+            ".git/modules/linked/config",
+            ".git/modules/linked/hooks/x",
+            ".git/modules/headless/config",
+            ".git/modules/a/b/c/d/e/f/config",
+            ".git/modules/a/b/c/d/e/f/HEAD",
+        ],
+    );
+    link("refs/heads/unborn", root.path().join(".git/modules/linked/HEAD"));
+    let protected = found(root.path());
+    for path in ["linked/config", "linked/hooks", "headless/config", "a/b/c/d/e/f/config"] {
+        assert!(protected.contains(&format!(".git/modules/{path}")), "{path}: {protected:?}");
+    }
+    assert_eq!(scan(root.path(), EVERYTHING, NOTHING).extent, Extent::Complete);
+    make(root.path(), &[&format!(".git/modules/{}HEAD", "x/".repeat(MAX_NESTING + 2))]);
+    assert_eq!(scan(root.path(), EVERYTHING, NOTHING).extent, Extent::CutShort);
+}
