@@ -122,7 +122,8 @@ fn coco_and_its_own_directories_may_lie_anywhere() {
         fs::write(tools.join("probe.json"), PROBE).unwrap();
         world.set("XDG_DATA_HOME", &place);
         world.coco(["run", "probe"]).exits(126);
-        assert_eq!(world.call().source_of("/root/.cache"), place.join("coco/volumes/podman/probe/cache"));
+        let cache = World::cache_in(place.join("coco/volumes"), "probe", &world.path("project"));
+        assert_eq!(world.call().source_of("/root/.cache"), cache);
     }
 }
 

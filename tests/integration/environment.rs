@@ -174,7 +174,8 @@ fn relative_xdg_paths_count_as_unset() {
     }
     world.coco(["run", "probe"]).exits(126);
     let call = world.call();
-    assert_eq!(call.source_of("/root/.cache"), world.path("home/.local/share/coco/volumes/podman/probe/cache"));
+    let cache = World::cache_in(world.path("home/.local/share/coco/volumes"), "probe", &world.path("project"));
+    assert_eq!(call.source_of("/root/.cache"), cache);
     assert_eq!(fs::read_dir(world.path("project/relative")).unwrap().count(), 1);
 }
 

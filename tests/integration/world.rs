@@ -121,6 +121,12 @@ impl World {
         path
     }
 
+    /// The cache of a tool's runs in a project, below the directory of volumes.
+    pub fn cache_in(volumes: impl AsRef<Path>, tool: &str, project: &Path) -> PathBuf {
+        let digest = coco::sys::hash::digest(fs::canonicalize(project).unwrap().as_os_str().as_bytes());
+        volumes.as_ref().join(format!("podman/{tool}/cache-{}", digest.get(..32).unwrap()))
+    }
+
     /// Puts all that podman calls for help on the PATH, whatever this machine has of it.
     pub fn helpers(&self) {
         for helper in HELPERS {
