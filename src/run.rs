@@ -70,7 +70,7 @@ pub fn tool(world: &World, name: &ToolName, arguments: &[OsString], mode: Mode) 
         }
         let Ended { outcome, network, without_landlock } = exec::run(&plan, world.parent)?;
         if without_landlock {
-            warn_of_missing_landlock(world)?;
+            warn_of_missing_landlock(world);
         }
         match outcome {
             Outcome::Exited(code) => {
@@ -121,11 +121,11 @@ fn warn_of_planted_files(world: &World, tool: &Tool, facts: &Facts) {
 }
 
 /// Tells, once per boot, that rights are bound to mounts alone.
-fn warn_of_missing_landlock(world: &World) -> Result<(), Error> {
-    if kernel::record_missing_landlock(world)? {
+fn warn_of_missing_landlock(world: &World) {
+    // What can't be recorded is told again: the tool has run, and its outcome is its own.
+    if kernel::record_missing_landlock(world).unwrap_or(true) {
         term::note("warning", &format!("{WITHOUT_LANDLOCK} (told once per boot; see SECURITY.md)"));
     }
-    Ok(())
 }
 
 /// Tells what was denied, and what a learning run has learnt. An editor that reads standard error can ask

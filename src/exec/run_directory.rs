@@ -133,10 +133,12 @@ fn sweep(parent: &Path) -> Swept {
     swept
 }
 
-/// Whether coco has made a directory there. Nothing is followed: a link is no mark.
+/// Whether a directory there may be removed: coco has made it, or nothing is in it, as in one whose coco was killed before
+/// it was marked. Nothing is followed: a link is no mark.
 fn is_marked(directory: &Path) -> bool {
     let is_directory = fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_dir());
-    is_directory && fs::symlink_metadata(directory.join(MARK)).is_ok_and(|metadata| metadata.is_file())
+    let is_empty = || fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    is_directory && (fs::symlink_metadata(directory.join(MARK)).is_ok_and(|metadata| metadata.is_file()) || is_empty())
 }
 
 /// Whether a name is one that coco gives to a directory there.

@@ -12,7 +12,7 @@ use crate::policy::{Creation, Danger, Policy, Posture};
 use crate::term;
 
 /// What a kernel without Landlock means.
-pub const WITHOUT_LANDLOCK: &str = "this kernel has no Landlock: what is protected in a writable mount is protected by \
+pub const WITHOUT_LANDLOCK: &str = "this kernel has no Landlock, or the engine's seccomp profile hides it: what is protected in a writable mount is protected by \
                                     mounts alone, and two sandboxes that run at once can pass files to each other";
 
 /// The effective policy, a line for each grant.

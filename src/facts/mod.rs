@@ -57,6 +57,8 @@ pub struct Facts {
     pub open_files: (u64, u64),
     /// Soft and hard limits on processes.
     pub processes: (u64, u64),
+    /// Soft and hard limits on core dumps, in bytes.
+    pub core_dumps: (u64, u64),
     /// Which limits this user can set through cgroups.
     pub controllers: Controllers,
     /// Whether SELinux is enforcing.
@@ -172,6 +174,7 @@ impl Facts {
             mount_points: mount_points(),
             open_files: limits(Resource::Nofile),
             processes: limits(Resource::Nproc),
+            core_dumps: limits(Resource::Core),
             controllers: controllers(),
             selinux: match fs::read("/sys/fs/selinux/enforce") {
                 Ok(state) if state.first() == Some(&b'1') => SeLinux::Enforcing,

@@ -134,8 +134,9 @@ impl<'a> Builder<'a> {
         let (soft, hard) = facts.processes;
         self.option(format!("--ulimit=nproc={}:{}", soft.min(MAX_NPROC), hard.min(MAX_NPROC)));
         // No dump of a tool's memory in the project, and none to the program that the host's core_pattern names: that one is
-        // started even where the limit is 0, but not where it is 1 (core(5)).
-        self.option("--ulimit=core=1:1");
+        // started even where the limit is 0, but not where it is 1 (core(5)). A limit above the caller's own can't be set.
+        let core = facts.core_dumps.1.min(1);
+        self.option(format!("--ulimit=core={core}:{core}"));
         // A rootless engine warns at every run, or fails, where it can't set a limit.
         let can = self.job.settable_limits();
         if can.pids {

@@ -460,3 +460,18 @@ fn init_knows_every_mount() {
         assert_eq!(trees, ["/opt/with, comma and \"quote\"", "/workspace"]);
     }
 }
+
+/// Who may not raise a limit can't start a sandbox that asks for more.
+#[test]
+fn the_limit_on_dumps_is_never_above_the_callers() {
+    for (callers, expected) in
+        [((0, 0), "--ulimit=core=0:0"), ((0, u64::MAX), "--ulimit=core=1:1"), ((0, 1), "--ulimit=core=1:1")]
+    {
+        for kind in [EngineKind::Podman, EngineKind::Docker] {
+            let mut case = case(kind, 1000, "least", LEAST, &[]);
+            case.facts.core_dumps = callers;
+            let plans = [run_case(&case, &nothing(), &[]), install_runtimes(&case.job(), &image())];
+            assert!(plans.iter().all(|plan| plan.arguments.contains(&expected.into())), "{callers:?}");
+        }
+    }
+}

@@ -82,6 +82,7 @@ pub fn facts(world: &World, file: &CocoFile) -> Facts {
         mount_points: vec![PathBuf::from("/"), PathBuf::from("/proc"), PathBuf::from("/code")],
         open_files: (1024, 20_000),
         processes: (30_000, 60_000),
+        core_dumps: (0, u64::MAX),
         controllers: Controllers { memory: true, pids: true, cpu: true },
         selinux: SeLinux::Off,
         ca_certificates: world

@@ -80,6 +80,9 @@ fn what_killed_processes_left_goes_and_what_is_not_cocos_stays() {
     fs::remove_file(foreign[0].join("of-coco")).unwrap();
     fs::remove_file(foreign[1].join("of-coco")).unwrap();
     std::os::unix::fs::symlink(world.path("home"), foreign[1].join("of-coco")).unwrap();
+    let unmarked = runtime.join("run-4000008");
+    fs::create_dir_all(&unmarked).unwrap();
+    age(&unmarked);
     let left: Vec<PathBuf> =
         ["run-4000000", "runtimes-4000001", "tool-4000002", "build-4000003"].map(make).into_iter().collect();
     let mut kept: Vec<PathBuf> = ["mine", "run-mine", "run-1.bak", "4000000"].map(make).into_iter().collect();
